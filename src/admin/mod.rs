@@ -1,0 +1,106 @@
+//! Health and metrics, on a Unix socket: `GET /health` (JSON) and `GET /metrics` (Prometheus text).
+//!
+//! There is no plain HTTP over TCP anywhere, and what is told here is for whoever may open the socket: mode 0600.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::UnixListener;
+
+use crate::gateway::Shared;
+
+/// The admin socket. Its file is removed on drop.
+pub struct Admin {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Admin {
+    /// Opens the socket. A socket file that nobody listens on any more is replaced; any other file is left alone.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens on it"));
+        }
+        if is_socket(path) {
+            std::fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { path: path.to_owned(), listener })
+    }
+
+    /// Serves until dropped.
+    pub async fn serve(&self, shared: Arc<Shared>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let shared = shared.clone();
+                    tokio::spawn(async move {
+                        let service = service_fn(|request| answer(&shared, &request));
+                        let served = hyper::server::conn::http1::Builder::new()
+                            .timer(TokioTimer::new())
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await;
+                        if let Err(error) = served {
+                            tracing::debug!(%error, "an admin connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the admin socket cannot accept");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        // When it cannot be removed, the next start replaces it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket())
+}
+
+fn answer(
+    shared: &Shared,
+    request: &Request<Incoming>,
+) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
+    let (status, kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/health") => health(shared),
+        (&Method::GET, "/metrics") => {
+            let text = shared.metrics.prometheus(shared.log.is_open());
+            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+        }
+        _ => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there are /health and /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    std::future::ready(Ok(response))
+}
+
+/// 200 while calls can be served, 503 with the troubles otherwise.
+fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
+    let mut troubles: Vec<String> = shared.ring.troubles().iter().map(ToString::to_string).collect();
+    if let Some(trouble) = shared.log.trouble() {
+        troubles.push(format!("audit: {trouble}"));
+    }
+    let ok = shared.log.is_open() && troubles.is_empty();
+    let body = serde_json::json!({ "ok": ok, "in_flight": shared.metrics.in_flight(), "troubles": troubles });
+    (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, "application/json", body.to_string())
+}

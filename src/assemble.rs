@@ -1,0 +1,315 @@
+//! The one place that names concrete backends: it turns a configuration into a running gate.
+
+use std::fmt::Write;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use crate::admin::Admin;
+use crate::audit::{self, Event, Kind, Log, ParamHasher, Record};
+use crate::cli::report::Failure;
+use crate::config::{self, Config};
+use crate::gateway::{Gateway, Shared, Upstream, sizes};
+use crate::limit::{Limits, Memory};
+use crate::metrics::Metrics;
+use crate::policy::Policy;
+use crate::server::{Server, Settings, listen, tls};
+use crate::upstream::{Connector, client, client_config};
+use crate::vault::{AgeFile, Change, KeyRing, Refresher, Vault, fetch_all, private_file};
+
+/// A running gate.
+pub struct Gate {
+    server: Server,
+    refresher: Refresher,
+    admin: Option<AdminThread>,
+    log: Log,
+}
+
+/// Starts everything. Nothing is created that should have existed before.
+pub fn start(config: &Config) -> Result<Gate, Failure> {
+    let tls = server_tls(config)?;
+    let hasher = hasher(&config.audit.hash_key)?;
+    let vault = vault(&config.vault);
+    let clients = upstreams(config)?;
+    let ring = Arc::new(KeyRing::new(fetch_all(&*vault, &config.upstreams)));
+    for trouble in ring.troubles() {
+        tracing::warn!(%trouble, "an upstream has no usable credential; its calls are refused until it has");
+    }
+    let workers = workers(config);
+    let (address, listeners) =
+        listen(config.listen.address, workers).map_err(|error| cannot_listen(config.listen.address, error))?;
+    let log = open_log(config)?;
+    let policy = Policy::new(config);
+    let metrics = Arc::new(Metrics::new(policy.integrations().iter().map(|it| it.name.clone())));
+    let shared = Arc::new(Shared {
+        limits: Limits::new(config, |buckets| Box::new(Memory::new(buckets))),
+        policy,
+        ring: ring.clone(),
+        log: log.clone(),
+        hasher,
+        metrics,
+        sizes: sizes(config),
+        upload_pause: config.listen.body_timeout,
+    });
+    let admin = config.admin.as_ref().map(|admin| AdminThread::start(&admin.socket, shared.clone())).transpose()?;
+    let refresher = refresher(config, vault, ring, log.clone())?;
+    let settings = Settings::new(&config.listen, tls, workers);
+    let server = Server::start(address, listeners, settings, || {
+        Gateway::new(shared.clone(), clients.iter().map(ClientParts::build).collect())
+    })
+    .map_err(|error| Failure::new("cannot start the workers").because(error))?;
+    note(&log, "started", format!("keygate {} on {address} with {workers} workers", env!("CARGO_PKG_VERSION")));
+    Ok(Gate { server, refresher, admin, log })
+}
+
+impl Gate {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once: what was acknowledged is
+    /// on the disk by then, whatever happens.
+    pub fn run_until_signal(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new("cannot wait for signals").because(error))?;
+        runtime.block_on(signal()).map_err(|error| Failure::new("cannot wait for signals").because(error))?;
+        tracing::info!("draining: no new connections, calls under way are finished; a second signal ends at once");
+        std::thread::spawn(move || {
+            if runtime.block_on(signal()).is_ok() {
+                tracing::warn!("a second signal: ending at once");
+                exit_now();
+            }
+        });
+        self.stop()
+    }
+
+    /// Drains, seals the log, and returns.
+    pub fn stop(self) -> Result<(), Failure> {
+        self.server.drain();
+        drop((self.refresher, self.admin));
+        self.log.seal().map_err(|error| Failure::new("cannot seal the audit log").because(error))
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the operator asked twice; every acknowledged record is on the disk")]
+fn exit_now() {
+    std::process::exit(130);
+}
+
+async fn signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// Asks of a configuration what only the disk can tell. Opens no port and changes nothing.
+pub fn inspect(config: &Config) -> Vec<Failure> {
+    let mut found = Vec::new();
+    found.extend(server_tls(config).err());
+    found.extend(hasher(&config.audit.hash_key).err());
+    found.extend(upstreams(config).err());
+    found.extend(audit_directory(&config.audit.directory).err());
+    for (slot, upstream) in fetch_all(&*vault(&config.vault), &config.upstreams).into_iter().zip(&config.upstreams) {
+        if let Err(why) = slot {
+            let what = format!("upstream `{}` has no usable credential: {why}", upstream.name);
+            found.push(Failure::new(what).hint(format!("keygate credential put {}", upstream.credential)));
+        }
+    }
+    found
+}
+
+fn server_tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, Failure> {
+    tls::server_config(&config.listen.certificate, &config.listen.private_key).map_err(|error| {
+        Failure::new("cannot use the server certificate")
+            .because(error)
+            .hint("`[listen] certificate` and `private_key` name PEM files; `keygate init` makes a pair")
+    })
+}
+
+fn hasher(path: &Path) -> Result<ParamHasher, Failure> {
+    let failed = || Failure::new(format!("cannot use the key for hashes in the audit log, `{}`", path.display()));
+    let hint = "`keygate init` makes it; it must hold 32 bytes and be readable by its owner only (chmod 600)";
+    let key = private_file::read(path).map_err(|error| failed().because(error).hint(hint))?;
+    let key: &[u8; 32] = key.as_slice().try_into().map_err(|_| failed().hint(hint))?;
+    Ok(ParamHasher::new(key))
+}
+
+fn vault(config: &config::Vault) -> Box<dyn Vault> {
+    match config {
+        config::Vault::Age { file, identity, .. } => {
+            Box::new(AgeFile { file: file.clone(), identity: identity.clone() })
+        }
+    }
+}
+
+fn refresher(config: &Config, vault: Box<dyn Vault>, ring: Arc<KeyRing>, log: Log) -> Result<Refresher, Failure> {
+    let config::Vault::Age { refresh, .. } = config.vault;
+    let on_change = move |change| match change {
+        Change::NewVersion { upstream, credential: (id, version) } => {
+            tracing::info!(upstream, %id, version, "another version of the credential is in use");
+            note(&log, "credential-changed", format!("upstream {upstream}: credential {id} version {version}"));
+        }
+        Change::Trouble { upstream, why, serving } => {
+            tracing::error!(upstream, why, serving, "the vault does not hand out the credential");
+            note(&log, "credential-trouble", format!("upstream {upstream}: {why}"));
+        }
+    };
+    Refresher::start(vault, config.upstreams.clone(), ring, refresh, on_change)
+        .map_err(|error| Failure::new("cannot start the vault's thread").because(error))
+}
+
+/// What a worker needs to build its own client of an upstream.
+struct ClientParts {
+    upstream: config::Upstream,
+    tls: Arc<rustls::ClientConfig>,
+    host: HeaderValue,
+    max_head: u32,
+}
+
+/// Everything that can be wrong with an upstream is found here, once, before a worker builds its client.
+fn upstreams(config: &Config) -> Result<Vec<ClientParts>, Failure> {
+    let one = |upstream: &config::Upstream| {
+        let failed = || Failure::new(format!("cannot use upstream `{}`", upstream.name));
+        let tls = client_config(upstream.trust_roots.as_deref())
+            .map_err(|error| failed().because(error).hint("`trust_roots` names a PEM file with CA certificates"))?;
+        let host = HeaderValue::from_str(&upstream.base_url.authority()).map_err(|error| failed().because(error))?;
+        let parts = ClientParts { upstream: upstream.clone(), tls, host, max_head: config.listen.max_head };
+        parts.try_build().ok_or_else(|| failed().hint("its host is no name that a certificate can hold"))?;
+        Ok(parts)
+    };
+    config.upstreams.iter().map(one).collect()
+}
+
+impl ClientParts {
+    fn try_build(&self) -> Option<Upstream> {
+        let connector = Connector::new(&self.upstream, self.tls.clone())?;
+        Some(Upstream {
+            name: self.upstream.name.clone(),
+            base_path: self.upstream.base_url.path.clone(),
+            host: self.host.clone(),
+            times: connector.times,
+            service: client(connector, &self.upstream.base_url.authority(), self.max_head)?,
+        })
+    }
+
+    #[allow(clippy::expect_used, reason = "`upstreams` has built it once already, from the same parts")]
+    fn build(&self) -> Upstream {
+        self.try_build().expect("built before")
+    }
+}
+
+fn workers(config: &Config) -> usize {
+    let wanted = config.listen.workers.map(|n| n.get() as usize);
+    wanted.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1)
+}
+
+fn cannot_listen(address: SocketAddr, error: io::Error) -> Failure {
+    let failure = Failure::new(format!("cannot listen on {address}"));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            failure.because(error).hint("another program has this port; set another one in `[listen] address`")
+        }
+        io::ErrorKind::PermissionDenied => failure
+            .because(error)
+            .hint("ports below 1024 need a privilege; use one above, or grant CAP_NET_BIND_SERVICE"),
+        _ => failure.because(error),
+    }
+}
+
+fn audit_directory(path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(facts) if facts.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::new(format!("the audit directory `{}` is no folder", path.display()))),
+        Err(error) => Err(Failure::new(format!("cannot find the audit directory `{}`", path.display()))
+            .because(error)
+            .hint("`keygate init` makes it; it is never created by `run`, so that a mistyped path cannot begin a new history")),
+    }
+}
+
+fn open_log(config: &Config) -> Result<Log, Failure> {
+    let directory = &config.audit.directory;
+    let (sink, resume, recovered) = audit::open(directory, config.audit.segment_size).map_err(|error| {
+        let hint = error.hint();
+        Failure::new("cannot open the audit log").because(error).hint(hint)
+    })?;
+    let log = Log::start(Box::new(sink), resume)
+        .map_err(|error| Failure::new("cannot start the audit log's thread").because(error))?;
+    if !recovered.stopped {
+        note(&log, "recovered", told(&recovered));
+    }
+    Ok(log)
+}
+
+/// What recovery found, for the log and for people.
+fn told(recovered: &audit::Recovered) -> String {
+    let mut text = "the gate had not stopped in good order".to_owned();
+    if let Some((bytes, aside)) = &recovered.torn {
+        let _ = write!(text, "; {bytes} torn bytes, never acknowledged, are kept in {}", aside.display());
+    }
+    if !recovered.unknown.is_empty() {
+        let _ = write!(text, "; outcome unknown of {}", recovered.unknown.join(", "));
+    }
+    tracing::warn!("{text}");
+    text
+}
+
+fn note(log: &Log, code: &'static str, detail: String) {
+    let mut record = Record::new(Kind::Gate, Timestamp::now());
+    record.event = Some(Event { code, detail });
+    // Nobody waits for this one; the writer keeps it or reports that it cannot.
+    drop(log.append(&record));
+}
+
+/// The admin socket has a thread of its own: it must answer when the workers are busy.
+struct AdminThread {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AdminThread {
+    fn start(socket: &Path, shared: Arc<Shared>) -> Result<Self, Failure> {
+        let failed = |error: io::Error| {
+            Failure::new(format!("cannot open the admin socket `{}`", socket.display())).because(error)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let admin = {
+            let _inside = runtime.enter();
+            Admin::open(socket).map_err(failed)?
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serve = move || runtime.block_on(until(stopped, async { admin.serve(shared).await }));
+        let thread = std::thread::Builder::new().name("admin".into()).spawn(serve).map_err(failed)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+async fn until(stopped: oneshot::Receiver<()>, serving: impl Future<Output = ()>) {
+    tokio::select! {
+        _ = stopped => {}
+        () = serving => {}
+    }
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}

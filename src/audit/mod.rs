@@ -1,0 +1,36 @@
+//! The audit log: one record per call, durable before the reply ends.
+//!
+//! The route hands a [`Record`] to [`Log::append`] and gets a [`Pending`]; awaiting it yields a [`Receipt`] once the
+//! record has outlived a power cut, or [`Closed`] when it could not be kept. One writer thread commits in groups:
+//! everything that arrived while the last sync ran goes into the next one.
+
+mod hash;
+mod line;
+mod reader;
+mod record;
+mod recover;
+mod segment;
+mod verify;
+mod writer;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use hash::{KeyedHash, ParamHasher};
+pub use reader::{Follow, ReadError};
+pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, Verdict};
+pub use recover::{Recovered, open};
+pub use segment::{Directory, OpenError, SegmentFile};
+pub use verify::{Finding, Report, verify};
+pub use writer::{Closed, Log, Pending, Receipt, Resume, Trouble};
+
+/// Where lines go. One writer thread owns it.
+pub trait Sink: Send {
+    /// Appends whole lines (each ends with `\n`). On return they outlive a power cut. After an error it is not called
+    /// again: the lines of the failed call are not acknowledged and must not be found in the log later, nor be half there.
+    fn append(&mut self, lines: &[u8]) -> io::Result<()>;
+
+    /// Called once, after the last `append`, on an orderly stop.
+    fn seal(&mut self) -> io::Result<()>;
+}

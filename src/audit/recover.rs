@@ -1,0 +1,122 @@
+//! Opening a log: find its last whole record, keep torn bytes aside, say what was found.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::line::{Chain, Line};
+use super::segment::{Directory, OpenError, SegmentFile, list, sync_folder};
+use super::verify::{Glance, glance};
+use super::writer::Resume;
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Bytes behind the last whole record, and the file they were put aside in.
+    pub torn: Option<(u64, PathBuf)>,
+    /// Whether the last record says that the gate stopped in good order; true for an empty log.
+    pub stopped: bool,
+    /// Writes that left and whose outcome is not on record, in the last segment.
+    pub unknown: Vec<String>,
+}
+
+/// Opens a log for writing.
+pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
+    let lock = Directory::lock(directory)?;
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| OpenError::Io { path, source }
+    };
+    let segments = list(directory).map_err(io(directory))?;
+    let mut resume = Resume { next_seq: 0, chain: [0; 32] };
+    let mut recovered = Recovered { stopped: true, ..Recovered::default() };
+    let Some((last, before)) = segments.split_last() else {
+        return Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered));
+    };
+    if let Some(previous) = before.last() {
+        resume = end_of(previous)?;
+    }
+    let bytes = std::fs::read(last).map_err(io(last))?;
+    let whole = scan(&bytes, &mut resume, &mut recovered, last)?;
+    if whole < bytes.len() {
+        recovered.stopped = false;
+        let aside = put_aside(directory, &bytes[whole..], resume.next_seq).map_err(io(directory))?;
+        recovered.torn = Some(((bytes.len() - whole) as u64, aside));
+        truncate(last, whole as u64).map_err(io(last))?;
+    }
+    if whole == 0 {
+        // The next record's segment has the same name.
+        std::fs::remove_file(last).and_then(|()| sync_folder(directory)).map_err(io(last))?;
+    }
+    Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered))
+}
+
+/// The last record of a segment that has a successor, so is whole.
+fn end_of(path: &Path) -> Result<Resume, OpenError> {
+    let bytes = std::fs::read(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+    let last = bytes.strip_suffix(b"\n").and_then(|b| b.rsplit(|b| *b == b'\n').next()).and_then(Line::parse);
+    match last {
+        Some(line) => Ok(Resume { next_seq: line.seq + 1, chain: line.chain }),
+        None => {
+            Err(OpenError::Damaged { path: path.to_owned(), line: lines + 1, what: "its last record is not whole" })
+        }
+    }
+}
+
+/// Walks the last segment; says how many of its bytes are whole records.
+fn scan(bytes: &[u8], resume: &mut Resume, recovered: &mut Recovered, path: &Path) -> Result<usize, OpenError> {
+    let mut chain = Chain::new(resume.chain);
+    let (mut whole, mut number) = (0, 0);
+    let mut open = BTreeSet::new();
+    for line in bytes.split_inclusive(|b| *b == b'\n') {
+        number += 1;
+        let text = line.strip_suffix(b"\n");
+        let parsed = text.and_then(Line::parse).filter(|l| l.seq == resume.next_seq && l.continues(&mut chain));
+        let (Some(parsed), Some(text)) = (parsed, text) else {
+            // A torn batch ends the file. A whole record that does not fit was not torn.
+            let whole_but_wrong = text.and_then(Line::parse).is_some();
+            if whole_but_wrong {
+                let what = "a whole record does not continue the one before it";
+                return Err(OpenError::Damaged { path: path.to_owned(), line: number, what });
+            }
+            break;
+        };
+        recovered.stopped = false;
+        match glance(text) {
+            Some(Glance::Intent(id)) => drop(open.insert(id.to_owned())),
+            Some(Glance::Call(id)) => drop(open.remove(id)),
+            Some(Glance::Stopped) => recovered.stopped = true,
+            _ => {}
+        }
+        whole += line.len();
+        *resume = Resume { next_seq: parsed.seq + 1, chain: parsed.chain };
+    }
+    recovered.unknown = open.into_iter().collect();
+    Ok(whole)
+}
+
+fn put_aside(directory: &Path, torn: &[u8], seq: u64) -> io::Result<PathBuf> {
+    for n in 0.. {
+        let path = directory.join(format!("torn-{seq:020}-{n}.bin"));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                file.write_all(torn)?;
+                file.sync_all()?;
+                sync_folder(directory)?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn truncate(path: &Path, length: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}

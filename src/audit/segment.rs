@@ -1,0 +1,212 @@
+//! Segments on disk: `segment-00000000000000000000.jsonl`, named by the number of their first record.
+//!
+//! A line is durable when `fdatasync` on its file has returned *and* the file is still the one that its name leads to:
+//! writing to an unlinked or replaced file succeeds and keeps nothing. Where a file appears, its folder is synced too,
+//! because the name is data of the folder (`fsync(2)`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::Sink;
+use super::line::Line;
+
+/// Ends and begins of segment names.
+const PREFIX: &str = "segment-";
+const SUFFIX: &str = ".jsonl";
+/// Held open and locked by the one gate that writes here.
+const LOCK: &str = "lock";
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No such folder.
+    #[error("there is no audit directory `{0}`")]
+    Missing(PathBuf),
+    /// Another gate writes here.
+    #[error("another gate is writing to `{0}`")]
+    InUse(PathBuf),
+    /// Something on the way failed.
+    #[error("cannot open the audit log at `{path}`")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A whole record does not continue the one before it: that is no torn tail.
+    #[error("the audit log is damaged in `{path}`, line {line}: {what}")]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl OpenError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => {
+                "`keygate init` makes it; `run` never does, so that a mistyped path cannot begin a new history"
+            }
+            Self::InUse(_) => "each gate needs an audit directory of its own; stop the other one first",
+            Self::Io { .. } => "the user that runs the gate must be able to read and write there",
+            Self::Damaged { .. } => {
+                "`keygate audit verify` shows all findings; keep the directory as evidence and begin a new one with `[audit] directory`"
+            }
+        }
+    }
+}
+
+/// An audit directory.
+pub struct Directory;
+
+impl Directory {
+    /// Makes one, 0700. It must not exist.
+    pub fn init(path: &Path) -> io::Result<()> {
+        std::fs::DirBuilder::new().mode(0o700).create(path)?;
+        sync_folder(path)?;
+        path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+    }
+
+    /// Takes the lock of one that exists. Whoever holds it is the only one to write.
+    pub fn lock(path: &Path) -> Result<File, OpenError> {
+        let failed = |source| OpenError::Io { path: path.to_owned(), source };
+        match std::fs::metadata(path) {
+            Ok(facts) if facts.is_dir() => {}
+            Ok(_) => return Err(failed(io::ErrorKind::NotADirectory.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path.to_owned())),
+            Err(error) => return Err(failed(error)),
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+            Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
+
+/// The segments of a directory, in order.
+pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if name.to_str().is_some_and(|n| first_seq(n).is_some()) {
+            found.push(directory.join(name));
+        }
+    }
+    // Names are padded with zeros, so their order is that of the numbers.
+    found.sort();
+    Ok(found)
+}
+
+fn first_seq(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// The sink that writes segments.
+pub struct SegmentFile {
+    directory: PathBuf,
+    /// Held for as long as this lives.
+    _lock: File,
+    segment_size: u64,
+    current: Option<Segment>,
+}
+
+struct Segment {
+    path: PathBuf,
+    file: File,
+    /// Bytes that are durable.
+    length: u64,
+    identity: (u64, u64),
+}
+
+impl SegmentFile {
+    /// A sink that begins a new segment with the first record. `lock` is the directory's.
+    pub fn new(directory: &Path, lock: File, segment_size: u64) -> Self {
+        Self { directory: directory.to_owned(), _lock: lock, segment_size, current: None }
+    }
+
+    fn segment_for(&mut self, lines: &[u8]) -> io::Result<&mut Segment> {
+        let full = self.current.as_ref().is_some_and(|s| s.length + lines.len() as u64 > self.segment_size);
+        if full {
+            self.current = None;
+        }
+        match &mut self.current {
+            Some(segment) => Ok(segment),
+            none => Ok(none.insert(Segment::create(&self.directory, lines)?)),
+        }
+    }
+}
+
+impl Segment {
+    fn create(directory: &Path, lines: &[u8]) -> io::Result<Self> {
+        let first = lines.split(|b| *b == b'\n').next().and_then(Line::parse);
+        let seq = first.ok_or_else(|| io::Error::other("a record without a number"))?.seq;
+        let path = directory.join(format!("{PREFIX}{seq:020}{SUFFIX}"));
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        sync_folder(directory)?;
+        let facts = file.metadata()?;
+        Ok(Self { path, length: 0, identity: (facts.dev(), facts.ino()), file })
+    }
+
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        self.file.sync_data()?;
+        self.still_there()?;
+        self.length += lines.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the name still leads to this file. Checked after each sync, before anybody hears of it.
+    fn still_there(&self) -> io::Result<()> {
+        let gone = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", self.path.display()));
+        let named = std::fs::symlink_metadata(&self.path).map_err(|_| gone("removed or renamed"))?;
+        if (named.dev(), named.ino()) == self.identity { Ok(()) } else { Err(gone("replaced")) }
+    }
+
+    /// Takes back what was written and not synced, so that nothing unacknowledged is found later.
+    fn take_back(&self) {
+        let truncated = self.file.set_len(self.length).and_then(|()| self.file.sync_data());
+        if let Err(error) = truncated {
+            tracing::error!(%error, path = %self.path.display(), "cannot take back a half-written batch");
+        }
+    }
+}
+
+impl Sink for SegmentFile {
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        let segment = self.segment_for(lines)?;
+        let written = segment.append(lines);
+        if written.is_err() {
+            segment.take_back();
+        }
+        written
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        if let Some(segment) = self.current.take() {
+            segment.file.sync_all()?;
+        }
+        sync_folder(&self.directory)
+    }
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,228 @@
+//! The log as a whole: what every sink must keep, what recovery keeps, what verify finds.
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Drives futures without a runtime: the writer is a thread of its own.
+fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn record(kind: Kind) -> Record {
+    let mut record = Record::new(kind, Timestamp::now());
+    record.detail = Some("ä \"quoted\" \\ text".to_owned());
+    record
+}
+
+fn log_in(directory: &Path) -> (Log, Recovered) {
+    let (sink, resume, recovered) = open(directory, 1 << 20).unwrap();
+    (Log::start(Box::new(sink), resume).unwrap(), recovered)
+}
+
+/// A log with `count` acknowledged records, not sealed.
+fn crashed(directory: &Path, count: usize) {
+    let (log, _) = log_in(directory);
+    for _ in 0..count {
+        wait(log.append(&record(Kind::Call))).unwrap();
+    }
+    // The writer thread keeps the directory's lock for as long as the process lives, as a crash would not.
+    fs::remove_file(directory.join("lock")).unwrap();
+}
+
+fn fresh() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    Directory::init(&folder.path().join("audit")).unwrap();
+    folder
+}
+
+fn only_segment(directory: &Path) -> std::path::PathBuf {
+    let mut found = segment::list(directory).unwrap();
+    assert_eq!(found.len(), 1);
+    found.pop().unwrap()
+}
+
+/// The contract of every sink: what `append` has returned for is read back, in order; an error leaves nothing behind.
+fn contract(sink: &mut dyn Sink, read_back: &dyn Fn() -> Vec<u8>) {
+    let mut chain = line::Chain::new([0; 32]);
+    let mut written = Vec::new();
+    for batch in 0..3u64 {
+        let mut lines = Vec::new();
+        for n in 0..4 {
+            line::push_line(&mut lines, br#"{"kind":"call"}"#, batch * 4 + n, &mut chain);
+        }
+        sink.append(&lines).unwrap();
+        written.extend(lines);
+        assert_eq!(read_back(), written);
+    }
+    sink.seal().unwrap();
+    assert_eq!(read_back(), written);
+}
+
+#[test]
+fn segments_keep_the_contract_of_sinks_at_every_size() {
+    for size in [1, 200, 1 << 20] {
+        let folder = fresh();
+        let directory = folder.path().join("audit");
+        let (mut sink, ..) = open(&directory, size).unwrap();
+        let read_back = || segment::list(&directory).unwrap().iter().flat_map(|p| fs::read(p).unwrap()).collect();
+        contract(&mut sink, &read_back);
+    }
+}
+
+#[test]
+fn a_sealed_log_verifies_and_goes_on_where_it_ended() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    for round in 1..=3 {
+        let (log, recovered) = log_in(&directory);
+        assert!(recovered.stopped && recovered.torn.is_none());
+        for _ in 0..10 {
+            wait(log.append(&record(Kind::Call))).unwrap();
+        }
+        log.seal().unwrap();
+        let report = verify(&directory, |_| ()).unwrap();
+        assert!(report.intact && report.sealed, "{report:?}");
+        assert_eq!(report.records, round * 11);
+    }
+}
+
+#[test]
+fn a_log_cut_at_any_byte_of_its_last_records_keeps_every_record_before() {
+    let folder = fresh();
+    let origin = folder.path().join("audit");
+    crashed(&origin, 6);
+    let segment = only_segment(&origin);
+    let bytes = fs::read(&segment).unwrap();
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
+    for cut in ends[3]..=bytes.len() {
+        let copy = folder.path().join(format!("cut-{cut}"));
+        Directory::init(&copy).unwrap();
+        fs::write(copy.join(segment.file_name().unwrap()), &bytes[..cut]).unwrap();
+        let whole = ends.iter().filter(|end| **end <= cut).count() as u64;
+        let (log, recovered) = log_in(&copy);
+        let torn = cut - ends[usize::try_from(whole).unwrap() - 1];
+        assert_eq!(recovered.torn.as_ref().map_or(0, |(bytes, _)| *bytes), torn as u64);
+        if let Some((_, aside)) = recovered.torn {
+            assert_eq!(fs::read(aside).unwrap(), bytes[cut - torn..cut], "torn bytes are kept");
+        }
+        wait(log.append(&record(Kind::Call))).unwrap();
+        log.seal().unwrap();
+        let report = verify(&copy, |_| ()).unwrap();
+        assert!(report.intact, "{report:?}");
+        assert_eq!(report.records, whole + 2);
+    }
+}
+
+#[test]
+fn a_whole_record_that_does_not_fit_stops_the_start() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    crashed(&directory, 3);
+    let segment = only_segment(&directory);
+    let changed = fs::read_to_string(&segment).unwrap().replacen("quoted", "edited", 1);
+    fs::write(&segment, changed).unwrap();
+    assert!(matches!(open(&directory, 1 << 20), Err(OpenError::Damaged { line: 1, .. })));
+}
+
+#[test]
+fn a_write_without_outcome_is_told() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    let (lost, done) = (record(Kind::Intent), record(Kind::Intent));
+    let outcome = Record { kind: Kind::Call, ..done.clone() };
+    for record in [&lost, &done, &outcome] {
+        wait(log.append(record)).unwrap();
+    }
+    assert_eq!(verify(&directory, |_| ()).unwrap().unknown, [lost.id.to_string()]);
+    fs::remove_file(directory.join("lock")).unwrap();
+    assert_eq!(log_in(&directory).1.unknown, [lost.id.to_string()]);
+}
+
+#[test]
+fn two_gates_cannot_write_one_log_and_a_missing_one_is_not_made() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let _first = open(&directory, 1 << 20).unwrap();
+    assert!(matches!(open(&directory, 1 << 20), Err(OpenError::InUse(_))));
+    assert!(matches!(open(&folder.path().join("adit"), 1 << 20), Err(OpenError::Missing(_))));
+}
+
+#[test]
+fn a_segment_that_is_removed_under_the_gate_closes_the_log_for_good() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    wait(log.append(&record(Kind::Call))).unwrap();
+    fs::remove_file(only_segment(&directory)).unwrap();
+    assert!(matches!(wait(log.append(&record(Kind::Call))), Err(Closed::Broken(_))));
+    assert!(matches!(wait(log.append(&record(Kind::Call))), Err(Closed::Broken(_))));
+    assert!(!log.is_open() && log.seal().is_err());
+}
+
+/// Fails its second batch.
+struct Failing(u32);
+
+impl Sink for Failing {
+    fn append(&mut self, _: &[u8]) -> io::Result<()> {
+        self.0 += 1;
+        assert!(self.0 <= 2, "a sink is not called again after an error");
+        if self.0 == 2 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn after_an_error_nobody_gets_a_receipt() {
+    let log = Log::start(Box::new(Failing(0)), Resume { next_seq: 0, chain: [0; 32] }).unwrap();
+    assert!(wait(log.append(&record(Kind::Call))).is_ok());
+    for _ in 0..3 {
+        assert!(wait(log.append(&record(Kind::Call))).is_err());
+    }
+    assert!(log.trouble().is_some());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn changing_any_byte_is_found(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let folder = fresh();
+        let directory = folder.path().join("audit");
+        let (log, _) = log_in(&directory);
+        for _ in 0..3 {
+            wait(log.append(&record(Kind::Call))).unwrap();
+        }
+        log.seal().unwrap();
+        let segment = only_segment(&directory);
+        let mut bytes = fs::read(&segment).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        fs::write(&segment, &bytes).unwrap();
+        let report = verify(&directory, |_| ()).unwrap();
+        // The very last byte is the newline that ends the seal: without it the seal is a torn tail.
+        let tail = at == bytes.len() - 1 && report.torn_bytes > 0 && !report.sealed;
+        prop_assert!(!report.intact || tail, "byte {at} bit {bit}: {report:?}");
+    }
+}

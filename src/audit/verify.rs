@@ -1,0 +1,194 @@
+//! Checks a whole log: every record continues the one before it, none is missing in between, none was changed.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+use serde::Serialize;
+
+use super::line::{Chain, Line};
+use super::segment::list;
+
+/// The first thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The segment.
+    pub file: PathBuf,
+    /// Line in it, from 1.
+    pub line: u64,
+    /// The number that the record should have.
+    pub seq: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a log says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether every record is as it was written, and none is missing before the last one.
+    pub intact: bool,
+    /// The first finding, when it is not.
+    pub first_bad: Option<Finding>,
+    /// Whole, chained records.
+    pub records: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Chain value of the last record, hex. Kept elsewhere, it shows later whether the tail was cut.
+    pub head: String,
+    /// Whether the last record says that the gate stopped in good order. If not, it runs, or it crashed.
+    pub sealed: bool,
+    /// Bytes behind the last record: a batch that was being written when the gate ended. Not acknowledged to anybody.
+    pub torn_bytes: u64,
+    /// Times at which the clock stepped back: number of the record, and by how many milliseconds.
+    pub clock_steps: Vec<(u64, i64)>,
+    /// Ids of writes whose intent is on record and whose outcome is not.
+    pub unknown: Vec<String>,
+}
+
+/// A clock that steps back by less than this is calls that ended in another order than they began.
+const CLOCK_SLACK_MS: i64 = 120_000;
+
+/// Reads a whole log, streaming. `progress` hears how many bytes were read.
+pub fn verify(directory: &Path, mut progress: impl FnMut(u64)) -> io::Result<Report> {
+    let mut walk = Walk::default();
+    let segments = list(directory)?;
+    for (n, path) in segments.iter().enumerate() {
+        walk.report.segments += 1;
+        walk.segment(path, n + 1 == segments.len(), &mut progress)?;
+        if walk.report.first_bad.is_some() {
+            break;
+        }
+    }
+    Ok(walk.finish())
+}
+
+struct Walk {
+    report: Report,
+    chain: Chain,
+    open: BTreeMap<String, u64>,
+    newest: i64,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self { report: Report::default(), chain: Chain::new([0; 32]), open: BTreeMap::new(), newest: i64::MIN }
+    }
+}
+
+impl Walk {
+    fn segment(&mut self, path: &Path, last: bool, progress: &mut impl FnMut(u64)) -> io::Result<()> {
+        let mut reader = BufReader::with_capacity(1 << 20, std::fs::File::open(path)?);
+        let (mut text, mut number) = (Vec::new(), 0);
+        if !path.to_string_lossy().contains(&format!("{:020}", self.report.records)) {
+            self.bad(path, 1, "the segment's name is not the number of the record that comes next");
+            return Ok(());
+        }
+        loop {
+            text.clear();
+            let read = reader.read_until(b'\n', &mut text)?;
+            if read == 0 {
+                return Ok(());
+            }
+            number += 1;
+            progress(read as u64);
+            let Some(line) = text.strip_suffix(b"\n") else {
+                if last {
+                    self.report.torn_bytes = read as u64;
+                } else {
+                    self.bad(path, number, "the record is cut off, and another segment follows");
+                }
+                return Ok(());
+            };
+            if let Err(what) = self.record(line) {
+                self.bad(path, number, what);
+                return Ok(());
+            }
+        }
+    }
+
+    fn record(&mut self, text: &[u8]) -> Result<(), &'static str> {
+        let line = Line::parse(text).ok_or("this is no record: its number or chain value is missing or malformed")?;
+        let next = self.report.records;
+        if line.seq != next {
+            return Err(if line.seq > next {
+                "records are missing before this one"
+            } else {
+                "this record's number was used already"
+            });
+        }
+        if !line.continues(&mut self.chain) {
+            return Err("the record does not continue the one before it: it, or the chain value in it, was changed");
+        }
+        self.report.records += 1;
+        self.look(text, next);
+        Ok(())
+    }
+
+    fn look(&mut self, text: &[u8], seq: u64) {
+        self.report.sealed = false;
+        match glance(text) {
+            Some(Glance::Intent(id)) => drop(self.open.insert(id.to_owned(), seq)),
+            Some(Glance::Call(id)) if !self.open.is_empty() => drop(self.open.remove(id)),
+            Some(Glance::Stopped) => self.report.sealed = true,
+            _ => {}
+        }
+        if let Some(time) = millis(text) {
+            if time < self.newest.saturating_sub(CLOCK_SLACK_MS) {
+                self.report.clock_steps.push((seq, self.newest - time));
+            }
+            self.newest = self.newest.max(time);
+        }
+    }
+
+    fn bad(&mut self, path: &Path, line: u64, what: &str) {
+        let (file, what) = (path.to_owned(), what.to_owned());
+        self.report.first_bad = Some(Finding { file, line, seq: self.report.records, what });
+    }
+
+    fn finish(mut self) -> Report {
+        use std::fmt::Write;
+        self.report.intact = self.report.first_bad.is_none();
+        self.report.unknown = self.open.into_keys().collect();
+        for byte in self.chain.value() {
+            let _ = write!(self.report.head, "{byte:02x}");
+        }
+        self.report
+    }
+}
+
+/// What a line is about, without parsing it: the writer gives fields a fixed order.
+pub(super) enum Glance<'a> {
+    /// The intent of a write, with its id.
+    Intent(&'a str),
+    /// A call's outcome, with its id.
+    Call(&'a str),
+    /// The gate stopped in good order.
+    Stopped,
+    /// Anything else.
+    Other,
+}
+
+/// `{"time":"…","id":"…","kind":"…"`
+pub(super) fn glance(line: &[u8]) -> Option<Glance<'_>> {
+    let head = &line[..line.len().min(160)];
+    let id = after(head, b"\"id\":\"")?;
+    let kind = after(head, b"\"kind\":\"")?;
+    Some(match kind {
+        "intent" => Glance::Intent(id),
+        "call" => Glance::Call(id),
+        "gate" if memmem::find(line, b"\"code\":\"stopped\"").is_some() => Glance::Stopped,
+        _ => Glance::Other,
+    })
+}
+
+fn after<'a>(text: &'a [u8], mark: &[u8]) -> Option<&'a str> {
+    let from = memmem::find(text, mark)? + mark.len();
+    let to = from + memchr::memchr(b'"', &text[from..])?;
+    std::str::from_utf8(&text[from..to]).ok()
+}
+
+fn millis(line: &[u8]) -> Option<i64> {
+    let time = after(&line[..line.len().min(80)], b"\"time\":\"")?;
+    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}

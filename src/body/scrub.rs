@@ -1,0 +1,235 @@
+//! The real key never reaches an integration, not even when the upstream echoes it.
+//!
+//! A [`Scrubber`] knows the spellings of one key: raw, JSON-escaped, percent-encoded (reserved bytes only or every byte, in
+//! either case), and Base64 in both alphabets at each of the three alignments. What matches is overwritten with `x`, so
+//! lengths stay as announced. A [`Scrub`] is the state of one stream: it finds spellings that lie across chunk borders.
+
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use bytes::{Bytes, BytesMut};
+use zeroize::Zeroizing;
+
+/// Knows the spellings of one key.
+pub struct Scrubber {
+    searcher: AhoCorasick,
+    spellings: Vec<Zeroizing<Vec<u8>>>,
+    longest: usize,
+}
+
+impl Scrubber {
+    /// For one key. `None` when the key is too short to be told from ordinary text; the vault takes no such key.
+    pub fn new(key: &[u8]) -> Option<Self> {
+        if key.len() < 8 {
+            return None;
+        }
+        let spellings = spellings(key);
+        let longest = spellings.iter().map(|s| s.len()).max().unwrap_or(0);
+        let searcher = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            .match_kind(MatchKind::LeftmostLongest)
+            .ascii_case_insensitive(false)
+            .build(spellings.iter().map(|s| s.as_slice()))
+            .ok()?;
+        Some(Self { searcher, spellings, longest })
+    }
+
+    /// Whether these bytes hold the key in one of its spellings.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        self.searcher.is_match(bytes)
+    }
+
+    /// Overwrites every spelling in a whole text; says how many there were. Untouched bytes are not copied.
+    pub fn whole(&self, bytes: Bytes) -> (Bytes, u32) {
+        if !self.finds(&bytes) {
+            return (bytes, 0);
+        }
+        let mut copy = BytesMut::from(&bytes[..]);
+        let count = self.overwrite(&mut copy);
+        (copy.freeze(), count)
+    }
+
+    fn overwrite(&self, bytes: &mut [u8]) -> u32 {
+        let found: Vec<_> = self.searcher.find_iter(&*bytes).map(|m| m.range()).collect();
+        for range in &found {
+            bytes[range.clone()].fill(b'x');
+        }
+        u32::try_from(found.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many bytes at the end could be the beginning of a spelling.
+    fn open_end(&self, bytes: &[u8]) -> usize {
+        let from = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        (from..bytes.len())
+            .find(|&at| {
+                let tail = &bytes[at..];
+                self.spellings.iter().any(|s| s.len() > tail.len() && s.starts_with(tail))
+            })
+            .map_or(0, |at| bytes.len() - at)
+    }
+}
+
+/// The state of one reply stream.
+pub struct Scrub {
+    scrubber: Arc<Scrubber>,
+    carried: BytesMut,
+    count: u32,
+}
+
+impl Scrub {
+    /// At the beginning of a stream.
+    pub fn new(scrubber: Arc<Scrubber>) -> Self {
+        Self { scrubber, carried: BytesMut::new(), count: 0 }
+    }
+
+    /// Takes a chunk in, gives back what is known to be clean (perhaps nothing yet).
+    pub fn next(&mut self, chunk: Bytes) -> Bytes {
+        let mut clean = self.join(chunk);
+        let open = self.scrubber.open_end(&clean);
+        if open > 0 {
+            let tail = clean.split_off(clean.len() - open);
+            self.carried.extend_from_slice(&tail);
+        }
+        clean
+    }
+
+    /// What was carried when the stream ended: the beginning of a spelling that was none.
+    pub fn end(&mut self) -> Bytes {
+        self.carried.split().freeze()
+    }
+
+    /// How often the key was cut out so far.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    fn join(&mut self, chunk: Bytes) -> Bytes {
+        let chunk = if self.carried.is_empty() {
+            chunk
+        } else {
+            self.carried.extend_from_slice(&chunk);
+            self.carried.split().freeze()
+        };
+        let (clean, count) = self.scrubber.whole(chunk);
+        self.count = self.count.saturating_add(count);
+        clean
+    }
+}
+
+fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
+    let mut all = vec![key.to_vec(), json_escaped(key, false), json_escaped(key, true)];
+    for escape_all in [false, true] {
+        for upper in [false, true] {
+            all.push(percent(key, escape_all, upper));
+        }
+    }
+    for shift in 0..3 {
+        all.push(base64_core(key, shift, &STANDARD_NO_PAD));
+        all.push(base64_core(key, shift, &URL_SAFE_NO_PAD));
+    }
+    all.sort();
+    all.dedup();
+    all.into_iter().map(Zeroizing::new).collect()
+}
+
+fn json_escaped(key: &[u8], slash: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 8);
+    for &byte in key {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            b'/' if slash => out.extend_from_slice(b"\\/"),
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+fn percent(key: &[u8], escape_all: bool, upper: bool) -> Vec<u8> {
+    let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+    let mut out = Vec::with_capacity(key.len() * 3);
+    for &byte in key {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        if plain && !escape_all {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&[b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
+        }
+    }
+    out
+}
+
+/// The Base64 characters that depend on the key alone when `shift` other bytes stand before it in its group of three.
+fn base64_core(key: &[u8], shift: usize, engine: &impl Engine) -> Vec<u8> {
+    let mut padded = Zeroizing::new(vec![0; shift]);
+    padded.extend_from_slice(key);
+    let encoded = Zeroizing::new(engine.encode(&*padded).into_bytes());
+    // Of `shift` bytes, the first `shift * 8 / 6` characters and one mixed one depend on what stands before.
+    let first = (shift * 8).div_ceil(6);
+    let whole = padded.len() * 8 / 6;
+    encoded[first..whole].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &[u8] = b"5f2b6c9e0a1d4c3b8e7f60718293a4b5c6d7e8f9";
+
+    fn stream(scrubber: &Arc<Scrubber>, chunks: &[&[u8]]) -> (Vec<u8>, u32) {
+        let mut scrub = Scrub::new(scrubber.clone());
+        let mut out = Vec::new();
+        for chunk in chunks {
+            out.extend(scrub.next(Bytes::copy_from_slice(chunk)));
+        }
+        out.extend(scrub.end());
+        (out, scrub.count())
+    }
+
+    #[test]
+    fn every_spelling_is_found_at_every_chunk_border() {
+        for key in [KEY, b"a+b/c\"d\\e f%g-1234"] {
+            let scrubber = Arc::new(Scrubber::new(key).unwrap());
+            let mut texts = vec![key.to_vec(), percent(key, false, true), percent(key, true, false)];
+            texts.extend((0..3).map(|n| STANDARD.encode([&b"abc"[..n], key, b"rest"].concat()).into_bytes()));
+            texts.push(serde_json::to_vec(std::str::from_utf8(key).unwrap()).unwrap());
+            for text in texts {
+                let whole = [b"{\"Message\":\"API key is unknown: ", &text[..], b"\"}"].concat();
+                for at in 0..=whole.len() {
+                    let (clean, count) = stream(&scrubber, &[&whole[..at], &whole[at..]]);
+                    assert_eq!((clean.len(), count), (whole.len(), 1), "{}", String::from_utf8_lossy(&whole));
+                    assert!(!scrubber.finds(&clean));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_key_has_no_scrubber() {
+        assert!(Scrubber::new(b"1234567").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn text_without_the_key_passes_unchanged_and_with_it_is_clean(
+            parts in proptest::collection::vec("[a-f0-9]{0,30}", 1..8),
+            cuts in proptest::collection::vec(0usize..400, 0..6),
+        ) {
+            let scrubber = Arc::new(Scrubber::new(KEY).unwrap());
+            let joined = parts.join(std::str::from_utf8(KEY).unwrap()).into_bytes();
+            let mut cuts: Vec<_> = cuts.into_iter().map(|c| c.min(joined.len())).collect();
+            cuts.push(joined.len());
+            cuts.sort_unstable();
+            let mut from = 0;
+            let chunks: Vec<_> = cuts.iter().map(|&to| { let c = &joined[from..to]; from = to; c }).collect();
+            let (clean, count) = stream(&scrubber, &chunks);
+            prop_assert_eq!(clean.len(), joined.len());
+            prop_assert!(count as usize >= parts.len() - 1);
+            prop_assert!(!scrubber.finds(&clean));
+        }
+    }
+}

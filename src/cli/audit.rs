@@ -1,0 +1,241 @@
+//! `keygate audit`: read the log, and check that it is whole.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+
+use super::output;
+use super::report::Failure;
+use super::settings;
+use crate::audit::{Follow, ReadError, Report, verify};
+
+/// How often a followed log is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Progress is told this often, in bytes read.
+const TELL: u64 = 64 * 1024 * 1024;
+
+/// Arguments of `audit`.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Show the last records, and those to come with -f
+    Tail(Tail),
+    /// Check that no record was changed, dropped or swapped
+    Verify(Verify),
+}
+
+/// Arguments of `audit tail`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keygate audit tail                       the last ten records, one line each\n  \
+    keygate audit tail -f                    and every one that follows\n  \
+    keygate audit tail -n 1000 --json | jq 'select(.refusal)'")]
+pub struct Tail {
+    /// Go on with records as they come
+    #[arg(short, long)]
+    follow: bool,
+    /// How many of the last records
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]
+    lines: usize,
+    /// Print the records as they stand in the log, one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Another log than the configuration's
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+/// Arguments of `audit verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keygate audit verify\n  \
+    keygate audit verify --directory /mnt/evidence/audit --json\n\n\
+    Exit code 0 when the log is intact, 1 when it is not: the first bad record is named. The log may be in use. A cut\n\
+    tail shows when `head` is compared with one that was noted earlier.")]
+pub struct Verify {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Another log than the configuration's
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+/// Runs it; the exit code.
+pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
+    match args {
+        Audit::Tail(args) => {
+            tail(args, &directory(args.directory.as_ref(), config)?)?;
+            Ok(0)
+        }
+        Audit::Verify(args) => check(args, &directory(args.directory.as_ref(), config)?),
+    }
+}
+
+fn directory(named: Option<&PathBuf>, config: &Path) -> Result<PathBuf, Failure> {
+    match named {
+        Some(path) => Ok(path.clone()),
+        None => Ok(settings::load(config)?.audit.directory),
+    }
+}
+
+fn tail(args: &Tail, directory: &Path) -> Result<(), Failure> {
+    let failed = |error: ReadError| Failure::new("cannot show the audit log").because(error);
+    let mut follow = Follow::from_last(directory, args.lines).map_err(failed)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    loop {
+        while let Some(line) = follow.next_line().map_err(failed)? {
+            if write_line(&mut out, &line, args.json).is_err() {
+                // Whoever read this has gone.
+                return Ok(());
+            }
+        }
+        if out.flush().is_err() || !args.follow {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn write_line(out: &mut impl Write, line: &[u8], json: bool) -> io::Result<()> {
+    if json {
+        out.write_all(line)?;
+    } else {
+        out.write_all(one_line(line).as_bytes())?;
+    }
+    out.write_all(b"\n")
+}
+
+/// The fields of a record that a person looks for first.
+#[derive(Deserialize)]
+struct Shown {
+    time: String,
+    kind: String,
+    #[serde(default)]
+    integration: Option<String>,
+    #[serde(default)]
+    peer: Option<String>,
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    endpoint: Option<String>,
+    #[serde(default)]
+    status: Option<u16>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    detail: Option<String>,
+    #[serde(default)]
+    outcome: Option<String>,
+    #[serde(default)]
+    micros: Option<Micros>,
+    #[serde(default)]
+    event: Option<ShownEvent>,
+}
+
+#[derive(Deserialize)]
+struct Micros {
+    decide: u64,
+    intent: u64,
+    upstream: u64,
+    body: u64,
+}
+
+#[derive(Deserialize)]
+struct ShownEvent {
+    code: String,
+    detail: String,
+}
+
+fn one_line(line: &[u8]) -> String {
+    let Ok(record) = serde_json::from_slice::<Shown>(line) else {
+        return format!("(not a record: {} bytes)", line.len());
+    };
+    let time = record.time.get(..23).unwrap_or(&record.time);
+    if let Some(event) = &record.event {
+        return format!("{time}  gate        {}: {}", event.code, printable(&event.detail));
+    }
+    let who = record.integration.or(record.peer).unwrap_or_default();
+    let what = record.endpoint.or(record.method).unwrap_or_else(|| record.kind.clone());
+    let status = record.status.map_or_else(|| "   ".to_owned(), |status| status.to_string());
+    let mut text = format!("{time}  {:<10}  {status}  {}", printable(&who), printable(&what));
+    if record.kind == "intent" {
+        text.push_str("  (intent)");
+    }
+    if let Some(refusal) = record.refusal {
+        text = format!("{text}  {refusal}");
+    }
+    if let Some(outcome) = record.outcome.filter(|outcome| outcome != "complete") {
+        text = format!("{text}  {outcome}");
+    }
+    if let Some(detail) = record.detail {
+        text = format!("{text}  ({})", printable(&detail));
+    }
+    if let Some(micros) = record.micros {
+        let total = micros.decide + micros.intent + micros.upstream + micros.body;
+        text = format!("{text}  {}.{:01} ms", total / 1000, total % 1000 / 100);
+    }
+    text
+}
+
+/// What came over a socket must not move the reader's cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn check(args: &Verify, directory: &Path) -> Result<u8, Failure> {
+    let (mut read, mut told) = (0, 0);
+    let on_terminal = io::stderr().is_terminal();
+    let report = verify(directory, |bytes| {
+        read += bytes;
+        if on_terminal && read - told >= TELL {
+            told = read;
+            output::note(&format!("\r{} MiB checked", read / (1024 * 1024)));
+        }
+    });
+    if told > 0 {
+        output::note("\n");
+    }
+    let report = report.map_err(|error| {
+        Failure::new(format!("cannot read the audit log at `{}`", directory.display())).because(error)
+    })?;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::result(&tell(&report))?;
+    }
+    Ok(u8::from(!report.intact))
+}
+
+fn tell(report: &Report) -> String {
+    let mut lines = Vec::new();
+    match &report.first_bad {
+        None => lines.push(format!("intact: {} records in {} segments", report.records, report.segments)),
+        Some(bad) => {
+            lines.push(format!("NOT intact: record {} in {}, line {}", bad.seq, bad.file.display(), bad.line));
+            lines.push(format!("  {}", bad.what));
+            lines.push(format!("  the {} records before it are as they were written", report.records));
+        }
+    }
+    lines.push(format!("head: {}", report.head));
+    lines.push(if report.sealed {
+        "sealed: the gate stopped in good order after the last record".to_owned()
+    } else {
+        "not sealed: the gate is running, or ended without notice".to_owned()
+    });
+    if report.torn_bytes > 0 {
+        lines.push(format!(
+            "{} bytes behind the last record: being written, or torn when the gate ended",
+            report.torn_bytes
+        ));
+    }
+    for (seq, by) in &report.clock_steps {
+        lines.push(format!("record {seq}: the clock stepped back by {by} ms"));
+    }
+    if !report.unknown.is_empty() {
+        lines.push(format!("outcome unknown of {} writes: {}", report.unknown.len(), report.unknown.join(", ")));
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,203 @@
+//! `keygate credential`: the real API keys, in and out of the vault. No command prints one.
+
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Upstream};
+use crate::vault::{Secret, StoredCredential};
+
+use super::output::{self, meant, names, quoted, table};
+use super::report::Failure;
+use super::settings;
+use super::vault_failure::store;
+
+/// More than any key has, bytes.
+const LONGEST_INPUT: usize = 64 * 1024;
+
+/// The real API keys of your upstreams.
+#[derive(Debug, Subcommand)]
+pub enum Credential {
+    /// Store a real API key: asked for without echo, or read from standard input
+    Put(Put),
+    /// Show what the vault holds, without the keys
+    List(List),
+    /// Remove a key from the vault
+    Rm(Remove),
+}
+
+/// Arguments of `credential put`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    keygate credential put acme                       asks for the key, shows nothing\n  \
+    keygate credential put acme < key.txt             one trailing newline is cut\n  \
+    pass show channelengine/acme | keygate credential put acme\n\n\
+    A running gate picks the new key up by itself.")]
+pub struct Put {
+    /// The credential's name, as `credential = \"…\"` in `[upstream.…]` has it
+    name: String,
+    /// The upstream it is for, when several use a credential of this name
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+    // Takes what must not be there, so that it is refused without being repeated.
+    #[arg(hide = true, allow_hyphen_values = true)]
+    surplus: Vec<Hidden>,
+}
+
+/// Arguments of `credential list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  keygate credential list\n  keygate credential list --json | jq '.[].version'")]
+pub struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `credential rm`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  keygate credential rm acme\n\n\
+    Upstreams that use it refuse every call from then on. A key that leaked must also be withdrawn at the merchant API.")]
+pub struct Remove {
+    /// The credential's name
+    name: String,
+}
+
+/// An argument that must not be shown, not even by `Debug`.
+#[derive(Clone)]
+struct Hidden;
+
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+    fn from_str(_: &str) -> Result<Self, Self::Err> {
+        Ok(Self)
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Runs one of them.
+pub fn run(command: &Credential, path: &Path) -> Result<(), Failure> {
+    match command {
+        Credential::Put(args) => put(args, path),
+        Credential::List(args) => list(args, path),
+        Credential::Rm(args) => remove(args, path),
+    }
+}
+
+fn put(args: &Put, path: &Path) -> Result<(), Failure> {
+    if !args.surplus.is_empty() {
+        return Err(Failure::usage("a key is never given as an argument")
+            .hint("arguments stand in the shell's history and in the process list, where others can read them")
+            .hint(format!(
+                "run `keygate credential put {}` and type it, or send it to standard input",
+                quoted(&args.name)
+            ))
+            .hint("if what you gave was a real key, withdraw it at the merchant API and make a new one"));
+    }
+    let config = settings::load(path)?;
+    let upstream = upstream(&config, args)?;
+    let bound_to = upstream.base_url.to_string();
+    let stored = store(&config).put(&args.name, &bound_to, &read_key(&args.name, &bound_to)?)?;
+    output::note(&format!("stored `{}`, version {}, for {} only\n", stored.id, stored.version, stored.bound_to));
+    Ok(())
+}
+
+/// The upstream whose base URL the key is bound to.
+fn upstream<'a>(config: &'a Config, args: &Put) -> Result<&'a Upstream, Failure> {
+    let using: Vec<&Upstream> = config.upstreams.iter().filter(|upstream| *upstream.credential == *args.name).collect();
+    if let Some(name) = &args.upstream {
+        let known = config.upstreams.iter().map(|upstream| &*upstream.name);
+        let found = config.upstreams.iter().find(|upstream| *upstream.name == **name);
+        let found =
+            found.ok_or_else(|| Failure::usage(format!("there is no upstream `{name}`")).hint(meant(name, known)))?;
+        return if *found.credential == *args.name {
+            Ok(found)
+        } else {
+            Err(Failure::usage(format!("the upstream `{name}` does not use a credential `{}`", args.name)).hint(
+                format!("it uses `{}`; change `credential` in `[upstream.{name}]` or the name here", found.credential),
+            ))
+        };
+    }
+    match using.as_slice() {
+        [] => Err(Failure::usage(format!("no upstream uses a credential `{}`", args.name)).hint(format!(
+            "upstreams use {}; the name is what `credential` in `[upstream.…]` says",
+            names(config.upstreams.iter().map(|upstream| &*upstream.credential))
+        ))),
+        [first, rest @ ..] if rest.iter().all(|other| other.base_url == first.base_url) => Ok(first),
+        several => Err(Failure::usage(format!("several upstreams use `{}`, at different base URLs", args.name))
+            .hint(format!(
+                "say which with `--upstream`: {}; a key is sent to one base URL only, so the others need a credential of their own",
+                names(several.iter().map(|upstream| &*upstream.name))
+            ))),
+    }
+}
+
+fn read_key(name: &str, bound_to: &str) -> Result<Secret, Failure> {
+    if io::stdin().is_terminal() {
+        let typed = rpassword::prompt_password(format!("API key `{name}` for {bound_to} (not shown): "));
+        let typed = typed.map_err(|error| Failure::new("cannot ask for the key").because(error))?;
+        return Ok(Secret::new(typed.into_bytes()));
+    }
+    // A buffer that never grows leaves no copies behind.
+    let mut input = Zeroizing::new(Vec::with_capacity(LONGEST_INPUT + 1));
+    io::stdin()
+        .lock()
+        .take(LONGEST_INPUT as u64)
+        .read_to_end(&mut input)
+        .map_err(|error| Failure::new("cannot read the key from standard input").because(error))?;
+    let key = input.strip_suffix(b"\n").unwrap_or(&input);
+    Ok(Secret::new(key.strip_suffix(b"\r").unwrap_or(key).to_vec()))
+}
+
+fn list(args: &List, path: &Path) -> Result<(), Failure> {
+    let config = settings::load(path)?;
+    let stored = store(&config).list()?;
+    let entries = stored.into_iter().map(|facts| Entry { used_by: users(&config, &facts.id), facts });
+    if args.json {
+        return output::json(&entries.collect::<Vec<_>>());
+    }
+    let mut rows = vec![["name", "version", "since", "only for", "used by"].map(str::to_owned).to_vec()];
+    rows.extend(entries.map(Entry::row));
+    if rows.len() == 1 {
+        output::note("the vault holds no credential yet\n");
+        return Ok(());
+    }
+    output::result(&table(&rows))
+}
+
+#[derive(Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    facts: StoredCredential,
+    used_by: Vec<String>,
+}
+
+impl Entry {
+    fn row(self) -> Vec<String> {
+        let StoredCredential { id, version, bound_to, since } = self.facts;
+        let used_by = if self.used_by.is_empty() { "nothing".to_owned() } else { self.used_by.join(", ") };
+        vec![id, version.to_string(), since.to_string(), bound_to, used_by]
+    }
+}
+
+fn users(config: &Config, id: &str) -> Vec<String> {
+    let using = config.upstreams.iter().filter(|upstream| *upstream.credential == *id);
+    using.map(|upstream| upstream.name.to_string()).collect()
+}
+
+fn remove(args: &Remove, path: &Path) -> Result<(), Failure> {
+    let config = settings::load(path)?;
+    let removed = store(&config).remove(&args.name)?;
+    output::note(&format!("removed `{}` (was version {})\n", removed.id, removed.version));
+    for user in users(&config, &args.name) {
+        output::note(&format!("upstream `{user}` has no key now: calls to it are refused\n"));
+    }
+    Ok(())
+}

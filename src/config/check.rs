@@ -1,0 +1,150 @@
+//! From the file's text to a [`Config`], or to every problem with it. Pure: nothing is opened, no clock is read; the
+//! text of a profile's file comes through a closure.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::de::{DeTable, Deserializer};
+
+use super::desk::Desk;
+use super::file::{AdminFile, AuditFile, FileConfig, ListenFile, VaultFile};
+use super::quantity::{parse_duration, parse_size, show_size};
+use super::{Admin, Audit, Config, Listen, Problems, Vault, Wrong};
+use super::{defaults, integration, known, nearest, upstream, url};
+
+/// Gives the text of a profile's file (the path is joined to `base_dir` already), or why there is none.
+pub type ReadProfile<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
+
+/// Checks a configuration. `file_name` is only shown; relative paths are joined to `base_dir`; `read_profile` is asked
+/// for each `profile` that ends in `.toml`. On failure the list is not empty.
+pub fn check(text: &str, file_name: &str, base_dir: &Path, read_profile: ReadProfile<'_>) -> Result<Config, Problems> {
+    let mut desk = Desk::new(file_name, text, base_dir);
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let remedy = "the file is TOML: `key = \"value\"` below a `[section]`";
+        desk.report(error.span().unwrap_or(0..0), "", Wrong::new(one_line(error.message()), remedy));
+    }
+    if !errors.is_empty() {
+        // What a broken text means is a guess, and problems with a guess would only mislead.
+        return Err(desk.into_problems());
+    }
+    known::prune(&mut desk, table.get_mut());
+    match FileConfig::deserialize(Deserializer::from(table)) {
+        Ok(file) => {
+            let config = config(&mut desk, file, read_profile);
+            desk.close(config)
+        }
+        Err(error) => {
+            let wrong = Wrong::new(one_line(error.message()), "see config/reference.toml for the form");
+            desk.report(error.span().unwrap_or(0..0), "", wrong);
+            Err(desk.into_problems())
+        }
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join(", ")
+}
+
+fn config(desk: &mut Desk<'_>, file: FileConfig, read_profile: ReadProfile<'_>) -> Config {
+    let listen = listen(desk, file.listen);
+    let vault = vault(desk, file.vault);
+    let tenants = upstream::all(desk, file.upstream, read_profile);
+    let integrations = integration::all(desk, file.integration, &tenants);
+    let audit = audit(desk, file.audit);
+    let admin = admin(desk, file.admin);
+    Config { listen, vault, upstreams: tenants.into_known(), integrations, audit, admin }
+}
+
+fn listen(desk: &mut Desk<'_>, file: ListenFile) -> Listen {
+    let max_head = desk.read("listen.max_head", file.max_head, defaults::MAX_HEAD, small_size);
+    let target_span = file.max_target.as_ref().map(|field| field.span.clone());
+    let max_target = desk.read("listen.max_target", file.max_target, defaults::MAX_TARGET.min(max_head), small_size);
+    if let Some(span) = target_span.filter(|_| max_target > max_head) {
+        let what = format!("`listen.max_target` is above `listen.max_head` ({})", show_size(max_head.into()));
+        desk.report(
+            span,
+            "listen.max_target",
+            Wrong::new(what, "the target is part of the head: raise `max_head` too"),
+        );
+    }
+    let duration = parse_duration;
+    Listen {
+        address: desk.read("listen.address", file.address, defaults::ADDRESS, url::listen_address),
+        certificate: desk.path("listen.certificate", file.certificate, defaults::CERTIFICATE),
+        private_key: desk.path("listen.private_key", file.private_key, defaults::PRIVATE_KEY),
+        workers: desk.optional("listen.workers", file.workers).and_then(|at| NonZeroU32::new(at.value)),
+        max_connections: desk.positive("listen.max_connections", file.max_connections, defaults::MAX_CONNECTIONS),
+        max_in_flight: desk.positive("listen.max_in_flight", file.max_in_flight, defaults::MAX_IN_FLIGHT),
+        max_head,
+        max_target,
+        max_body: desk.read("listen.max_body", file.max_body, defaults::MAX_BODY, parse_size),
+        handshake_timeout: desk.read(
+            "listen.handshake_timeout",
+            file.handshake_timeout,
+            defaults::HANDSHAKE_TIMEOUT,
+            duration,
+        ),
+        head_timeout: desk.read("listen.head_timeout", file.head_timeout, defaults::HEAD_TIMEOUT, duration),
+        body_timeout: desk.read("listen.body_timeout", file.body_timeout, defaults::BODY_TIMEOUT, duration),
+        drain_timeout: desk.read("listen.drain_timeout", file.drain_timeout, defaults::DRAIN_TIMEOUT, duration),
+    }
+}
+
+/// A size from 1 KiB (no request fits into less) to 1 MiB (it is held in memory for every connection).
+fn small_size(text: &str) -> Result<u32, Wrong> {
+    let bytes = parse_size(text)?;
+    let fits = u32::try_from(bytes).ok().filter(|bytes| (1 << 10..=1 << 20).contains(bytes));
+    fits.ok_or_else(|| {
+        Wrong::new(format!("`{text}` is not between 1KiB and 1MiB"), "heads are held in memory: 32KiB is ample")
+    })
+}
+
+fn vault(desk: &mut Desk<'_>, file: VaultFile) -> Vault {
+    desk.read("vault.type", file.kind, (), |kind| match kind {
+        "age" => Ok(()),
+        _ => Err(Wrong::new(format!("there is no vault of type `{kind}`"), "write `age`, the only type there is")),
+    });
+    Vault::Age {
+        file: desk.path("vault.file", file.file, defaults::VAULT_FILE),
+        identity: desk.path("vault.identity", file.identity, defaults::VAULT_IDENTITY),
+        refresh: desk.read("vault.refresh", file.refresh, defaults::VAULT_REFRESH, parse_duration),
+    }
+}
+
+fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
+    let segment_size = |text: &str| match parse_size(text)? {
+        bytes if bytes >= 1 << 16 => Ok(bytes),
+        _ => Err(Wrong::new(format!("`{text}` is too small for a segment"), "64KiB is the least, 64MiB the default")),
+    };
+    Audit {
+        directory: desk.path("audit.directory", file.directory, defaults::AUDIT_DIRECTORY),
+        hash_key: desk.path("audit.hash_key", file.hash_key, defaults::AUDIT_HASH_KEY),
+        segment_size: desk.read("audit.segment_size", file.segment_size, defaults::SEGMENT_SIZE, segment_size),
+    }
+}
+
+fn admin(desk: &mut Desk<'_>, file: AdminFile) -> Option<Admin> {
+    let at = desk.optional("admin.address", file.address)?;
+    let socket = url::admin_address(&at.value, |path| desk.join(path));
+    let socket = desk.keep(at.span, "admin.address", socket)??;
+    Some(Admin { socket })
+}
+
+/// A name of an upstream or an integration: it stands in records, metrics and refusals.
+pub(super) fn name(text: &str) -> Result<(), Wrong> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.len() <= 64 && text.bytes().all(plain) {
+        return Ok(());
+    }
+    let remedy = "letters, digits, `-`, `_` and `.`, beginning with a letter or a digit, 64 at most";
+    Err(Wrong::new(format!("`{}` is no good name", text.escape_debug()), remedy))
+}
+
+/// The known names of a map, for suggestions.
+pub(super) fn suggest<T>(word: &str, known: &BTreeMap<String, T>) -> String {
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    nearest::suggestion(word, &names)
+}

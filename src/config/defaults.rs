@@ -1,0 +1,65 @@
+//! Every default, once, with its unit and its reason. `config/reference.toml` repeats them for people; a test holds the
+//! two together.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Loopback only: a gate beside its integrations. A wider address is a decision to be written down.
+pub(super) const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8443);
+
+/// As `init` names them.
+pub(super) const CERTIFICATE: &str = "server.pem";
+pub(super) const PRIVATE_KEY: &str = "server.key";
+
+/// Connections. Each costs some tens of KiB; more than a shop's backend ever opens.
+pub(super) const MAX_CONNECTIONS: u32 = 4096;
+
+/// Calls. Beyond this the merchant API is the bottleneck and waiting only hides it.
+pub(super) const MAX_IN_FLIGHT: u32 = 1024;
+
+/// Bytes. Four times what common servers take, for long cookies and tracing headers.
+pub(super) const MAX_HEAD: u32 = 32 << 10;
+
+/// Bytes. ChannelEngine takes some 1,000 characters, other merchant APIs up to 8 KiB.
+pub(super) const MAX_TARGET: u32 = 8 << 10;
+
+/// Bytes. Bulk product calls and uploaded documents are a few MiB.
+pub(super) const MAX_BODY: u64 = 32 << 20;
+
+/// A handshake is two round trips; ten seconds forgive the worst line.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A head comes in one piece; an idle connection is cheap to open again, so half a minute serves both.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client that pauses longer inside its own request is stuck, or drips on purpose.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Service managers commonly kill after 90 s; this leaves time to seal the log.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// As `init` names them.
+pub(super) const VAULT_FILE: &str = "vault.age";
+pub(super) const VAULT_IDENTITY: &str = "vault-identity.txt";
+
+/// One look at the file's time stamp; a rotated key is in use this much later.
+pub(super) const VAULT_REFRESH: Duration = Duration::from_secs(10);
+
+/// TCP and TLS to a public host.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Merchant APIs make documents and reports while the caller waits.
+pub(super) const UPSTREAM_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Inside a reply that has begun, a longer pause means a dead connection.
+pub(super) const UPSTREAM_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The whole call, large downloads included.
+pub(super) const TOTAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// As `init` names them.
+pub(super) const AUDIT_DIRECTORY: &str = "audit";
+pub(super) const AUDIT_HASH_KEY: &str = "audit-hash.key";
+
+/// Bytes. Some 60,000 calls: small enough to copy, verify and ship in one go.
+pub(super) const SEGMENT_SIZE: u64 = 64 << 20;

@@ -1,0 +1,179 @@
+//! What may be written in the configuration file. The doc comments here are the descriptions in its JSON Schema; the
+//! defaults stand in `defaults.rs`, what the values mean is decided by `check.rs`.
+
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::field::{Field, List, Moment};
+
+/// Keygate's configuration file, as written.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileConfig {
+    /// Where integrations connect.
+    pub(super) listen: ListenFile,
+    /// Where credentials lie.
+    pub(super) vault: VaultFile,
+    /// The tenants of merchant APIs that may be called, by name.
+    #[schemars(with = "BTreeMap<String, UpstreamFile>")]
+    pub(super) upstream: BTreeMap<Spanned<String>, Spanned<UpstreamFile>>,
+    /// The programs that may call, by name.
+    #[schemars(with = "BTreeMap<String, IntegrationFile>")]
+    pub(super) integration: BTreeMap<Spanned<String>, Spanned<IntegrationFile>>,
+    /// The audit log.
+    pub(super) audit: AuditFile,
+    /// Health and metrics.
+    pub(super) admin: AdminFile,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ListenFile {
+    /// IP address and port: `127.0.0.1:8443`. Port 0 lets the system choose.
+    pub(super) address: Option<Field<String>>,
+    /// PEM file with the certificate chain, leaf first.
+    pub(super) certificate: Option<Field<String>>,
+    /// PEM file with the certificate's private key.
+    pub(super) private_key: Option<Field<String>>,
+    /// Worker threads; 0 means one per core.
+    pub(super) workers: Option<Field<u32>>,
+    /// Connections open at once, in all.
+    pub(super) max_connections: Option<Field<u32>>,
+    /// Calls under way at once, in all; one more is refused with 503.
+    pub(super) max_in_flight: Option<Field<u32>>,
+    /// Largest request head: `32KiB`.
+    pub(super) max_head: Option<Field<String>>,
+    /// Longest request target, path and query: `8KiB`.
+    pub(super) max_target: Option<Field<String>>,
+    /// Largest request body: `32MiB`.
+    pub(super) max_body: Option<Field<String>>,
+    /// Time for the TLS handshake: `10s`.
+    pub(super) handshake_timeout: Option<Field<String>>,
+    /// Time to read a request's head, and how long an idle connection is kept: `30s`.
+    pub(super) head_timeout: Option<Field<String>>,
+    /// Longest pause inside a request body: `15s`.
+    pub(super) body_timeout: Option<Field<String>>,
+    /// Time that calls under way get when the gate stops: `30s`.
+    pub(super) drain_timeout: Option<Field<String>>,
+}
+
+/// `[vault]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct VaultFile {
+    /// The kind of vault: `age`.
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Field<String>>,
+    /// The age-encrypted file.
+    pub(super) file: Option<Field<String>>,
+    /// The identity file that opens it; must be readable by its owner only.
+    pub(super) identity: Option<Field<String>>,
+    /// How often the file is looked at for changes: `10s`.
+    pub(super) refresh: Option<Field<String>>,
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpstreamFile {
+    /// Required. A built-in profile's name, or a profile's file (ends in `.toml`).
+    #[schemars(required)]
+    pub(super) profile: Option<Field<String>>,
+    /// Required. `https://TENANT.channelengine.net/api`
+    #[schemars(required)]
+    pub(super) base_url: Option<Field<String>>,
+    /// Required. The name of its credential in the vault.
+    #[schemars(required)]
+    pub(super) credential: Option<Field<String>>,
+    /// PEM file of the roots to trust, or `mozilla`.
+    pub(super) trust_roots: Option<Field<String>>,
+    /// Where to connect instead of asking DNS: IP or IP:port.
+    pub(super) addresses: Option<List>,
+    /// Limit over all integrations: `10000/15min`, or `none`.
+    pub(super) limit: Option<Field<String>>,
+    /// Time to connect, TLS included: `5s`.
+    pub(super) connect_timeout: Option<Field<String>>,
+    /// Time from the request's end to the reply's head: `60s`.
+    pub(super) head_timeout: Option<Field<String>>,
+    /// Longest pause inside a reply body: `30s`.
+    pub(super) body_timeout: Option<Field<String>>,
+    /// Time for the whole call: `5m`.
+    pub(super) total_timeout: Option<Field<String>>,
+}
+
+/// `[integration.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IntegrationFile {
+    /// Required. The upstream that it may call.
+    #[schemars(required)]
+    pub(super) upstream: Option<Field<String>>,
+    /// Required. SHA-256 of its scoped key, 64 hexadecimal digits.
+    #[schemars(required)]
+    pub(super) key_sha256: Option<Field<String>>,
+    /// SHA-256 of the key it had before, or `none`.
+    pub(super) previous_key_sha256: Option<Field<String>>,
+    /// Until when the previous key still works, or `never`.
+    #[schemars(with = "Option<String>")]
+    pub(super) previous_key_until: Option<Field<Moment>>,
+    /// Whom to ask; refusals show it.
+    pub(super) owner: Option<Field<String>>,
+    /// From when on its keys are refused: a date, a time, or `never`.
+    #[schemars(with = "Option<String>")]
+    pub(super) expires: Option<Field<Moment>>,
+    /// Refuses its keys from now on.
+    pub(super) revoked: Option<Field<bool>>,
+    /// Required. What it may do: `orders:read`, `orders:*`, `POST /v2/shipments`.
+    #[schemars(required)]
+    pub(super) allow: Option<List>,
+    /// What it may not do; beats `allow`.
+    pub(super) deny: Option<List>,
+    /// Limit over all its calls: `60/min burst 10`, or `none`.
+    pub(super) limit: Option<Field<String>>,
+    /// Limits of single endpoints: `"PUT /v2/offer" = "10/min"`.
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[serde(default)]
+    pub(super) limits: BTreeMap<Spanned<String>, Field<String>>,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuditFile {
+    /// Folder of the log; must exist.
+    pub(super) directory: Option<Field<String>>,
+    /// File with the key of the keyed hashes.
+    pub(super) hash_key: Option<Field<String>>,
+    /// A segment is closed and a new one begun at this size: `64MiB`.
+    pub(super) segment_size: Option<Field<String>>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AdminFile {
+    /// `unix:PATH`, or `off`.
+    pub(super) address: Option<Field<String>>,
+}
+
+/// The JSON Schema (draft 2020-12) of the file.
+pub fn schema() -> Schema {
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(no_null));
+    settings.into_generator().into_root_schema_for::<FileConfig>()
+}
+
+/// A key that may be absent is not one that may be null: TOML has no null.
+fn no_null(schema: &mut Schema) {
+    let Some(types) = schema.get_mut("type").and_then(|types| types.as_array_mut()) else { return };
+    types.retain(|name| name != "null");
+    if let [only] = types.as_slice() {
+        let only = only.clone();
+        schema.insert("type".to_owned(), only);
+    }
+}

@@ -1,0 +1,227 @@
+//! The configuration, in two steps: `file.rs` is what may be written, `check.rs` turns it into [`Config`], what the
+//! program runs on. Both are pure; what only the disk can tell is asked by `assemble.rs`.
+
+mod check;
+mod defaults;
+mod desk;
+mod edit;
+mod field;
+mod file;
+mod integration;
+mod known;
+mod minimal;
+mod nearest;
+mod problem;
+mod quantity;
+mod rules;
+mod upstream;
+mod url;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::profile::Profile;
+
+pub use check::{ReadProfile, check};
+pub use edit::{EditError, Editor, NewIntegration};
+pub use file::{FileConfig, schema};
+pub use integration::parse_moment;
+pub use minimal::minimal;
+pub use nearest::nearest;
+pub use problem::{Problem, Problems, Wrong};
+pub use quantity::{parse_duration, parse_quota, parse_size, show_duration, show_size};
+pub use url::base_url;
+
+/// Everything the program runs on. Paths are absolute or relative to the configuration file's folder, already joined.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where integrations connect.
+    pub listen: Listen,
+    /// Where credentials lie.
+    pub vault: Vault,
+    /// The tenants that may be called; integrations point here by index.
+    pub upstreams: Vec<Upstream>,
+    /// Who may call.
+    pub integrations: Vec<Integration>,
+    /// The audit log.
+    pub audit: Audit,
+    /// Health and metrics, when wanted.
+    pub admin: Option<Admin>,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// PEM file: the certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM file: the private key.
+    pub private_key: PathBuf,
+    /// Worker threads; one per core by default.
+    pub workers: Option<NonZeroU32>,
+    /// Connections open at once, in all.
+    pub max_connections: u32,
+    /// Calls under way at once, in all; one more is refused with 503.
+    pub max_in_flight: u32,
+    /// Largest request head, bytes.
+    pub max_head: u32,
+    /// Longest request target (path and query), bytes.
+    pub max_target: u32,
+    /// Largest request body, bytes.
+    pub max_body: u64,
+    /// Time for the hello and the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Time to read a request's head; also how long an idle connection is kept.
+    pub head_timeout: Duration,
+    /// Longest pause inside a request body.
+    pub body_timeout: Duration,
+    /// Time that calls under way get when the gate stops.
+    pub drain_timeout: Duration,
+}
+
+/// `[vault]`
+#[derive(Clone, Debug)]
+pub enum Vault {
+    /// An age-encrypted file.
+    Age {
+        /// The encrypted file.
+        file: PathBuf,
+        /// The identity that opens it; must be readable by its owner only.
+        identity: PathBuf,
+        /// How often the file is looked at for changes.
+        refresh: Duration,
+    },
+}
+
+/// The base URL of an upstream, always `https`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    /// Host name or address, lower case, no brackets.
+    pub host: String,
+    /// Port, 443 by default.
+    pub port: u16,
+    /// Path without a trailing slash: `/api`, or empty.
+    pub path: String,
+}
+
+impl std::fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "https://{}{}", self.authority(), self.path)
+    }
+}
+
+impl BaseUrl {
+    /// `host` or `host:port`, as it goes into `Host`; IPv6 addresses in brackets.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == 443 { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+/// `[upstream.NAME]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// The merchant API it speaks.
+    pub profile: Arc<Profile>,
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// The id of its credential in the vault.
+    pub credential: Arc<str>,
+    /// PEM file of trusted roots; the Mozilla roots when absent.
+    pub trust_roots: Option<PathBuf>,
+    /// Where to connect instead of asking DNS; empty asks DNS.
+    pub addresses: Vec<SocketAddr>,
+    /// Limit over all integrations.
+    pub limit: Option<Quota>,
+    /// Time to connect, TLS included.
+    pub connect_timeout: Duration,
+    /// Time from the request's end to the reply's head.
+    pub head_timeout: Duration,
+    /// Longest pause inside a reply body.
+    pub body_timeout: Duration,
+    /// Time for the whole call.
+    pub total_timeout: Duration,
+}
+
+/// `[integration.NAME]`
+#[derive(Clone, Debug)]
+pub struct Integration {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// Hashes of the scoped keys that identify it: the present one, and a former one for as long as it may still be used.
+    pub keys: Vec<KeyHash>,
+    /// Whom to ask; shown in refusals.
+    pub owner: Option<String>,
+    /// From when on its keys are refused.
+    pub expires: Option<Timestamp>,
+    /// Its keys are refused, with a code that says so.
+    pub revoked: bool,
+    /// What it may do, in the order of the file.
+    pub allow: Vec<Rule>,
+    /// What it may not do; beats `allow`.
+    pub deny: Vec<Rule>,
+    /// Limit over all its calls.
+    pub limit: Option<Quota>,
+    /// Limits for single endpoints: index into the profile's endpoints.
+    pub limits: Vec<(usize, Quota)>,
+}
+
+/// SHA-256 of a scoped key, with the time from which it is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHash {
+    /// SHA-256 of the whole token.
+    pub sha256: [u8; 32],
+    /// From when on this key alone is refused (a rotated key).
+    pub until: Option<Timestamp>,
+}
+
+/// One entry of `allow` or `deny`, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// As written: `orders:read`, `POST /v2/shipments`.
+    pub text: Arc<str>,
+    /// Indexes of the endpoints it names.
+    pub endpoints: Vec<usize>,
+}
+
+/// How often, and how many at once: `60/min burst 10`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Calls per period.
+    pub count: NonZeroU32,
+    /// The period.
+    pub period: Duration,
+    /// Calls at once; the count when not written.
+    pub burst: NonZeroU32,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// Folder of the log; must exist (`init` makes it).
+    pub directory: PathBuf,
+    /// File with the key of the keyed hashes.
+    pub hash_key: PathBuf,
+    /// A segment is closed and a new one begun at this size, bytes.
+    pub segment_size: u64,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// A Unix socket path, written `unix:PATH`. There is no plain HTTP over TCP anywhere.
+    pub socket: PathBuf,
+}
+
+#[cfg(test)]
+mod tests;

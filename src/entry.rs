@@ -1,0 +1,121 @@
+//! The record of one call while it is being made. It is written whatever happens: by commit, or when it is dropped.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+
+use crate::audit::{Http, Kind, Log, Outcome, Pending, Record, Steps, TlsFacts};
+use crate::metrics::{InFlight, Metrics};
+use crate::profile::Envelope;
+
+/// Who is at the other end of a connection.
+pub struct Peer {
+    /// Its address.
+    pub address: IpAddr,
+    /// What TLS agreed on.
+    pub tls: Arc<TlsFacts>,
+    /// HTTP version.
+    pub http: Http,
+}
+
+/// A record in the making.
+pub struct Entry {
+    /// What will be written.
+    pub record: Record,
+    log: Log,
+    metrics: Arc<Metrics>,
+    envelope: Envelope,
+    steps: Steps,
+    step: Instant,
+    written: bool,
+    _in_flight: InFlight,
+}
+
+impl Entry {
+    /// Begins a call's record.
+    pub fn begin(peer: &Peer, log: Log, metrics: Arc<Metrics>, envelope: Envelope) -> Self {
+        let mut record = Record::new(Kind::Call, Timestamp::now());
+        record.peer = Some(peer.address);
+        record.tls = Some(peer.tls.clone());
+        record.http = Some(peer.http);
+        let in_flight = metrics.begin();
+        let (steps, step) = (Steps::default(), Instant::now());
+        Self { record, log, metrics, envelope, steps, step, written: false, _in_flight: in_flight }
+    }
+
+    /// The shape of refusals to this caller.
+    pub fn envelope(&self) -> Envelope {
+        self.envelope
+    }
+
+    /// The caller is known now, and with it the shape of refusals.
+    pub fn speaks(&mut self, envelope: Envelope) {
+        self.envelope = envelope;
+    }
+
+    /// A step ended; `of` picks its field.
+    pub fn step(&mut self, of: impl FnOnce(&mut Steps) -> &mut u32) {
+        let now = Instant::now();
+        *of(&mut self.steps) = u32::try_from((now - self.step).as_micros()).unwrap_or(u32::MAX);
+        self.step = now;
+    }
+
+    /// The real key was cut out of the reply.
+    pub fn scrubbed(&mut self, times: u32) {
+        if times > 0 {
+            self.record.scrubbed += times;
+            self.metrics.scrubbed(times);
+        }
+    }
+
+    /// Counts a refusal.
+    pub fn count(&self, code: &'static str) {
+        self.metrics.refusal(code);
+    }
+
+    /// Counts a call of a known integration.
+    pub fn count_call(&self, integration: usize) {
+        self.metrics.call(integration);
+    }
+
+    /// The record's id, as the reply carries it.
+    pub fn id_header(&self) -> HeaderValue {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let id: &str = self.record.id.hyphenated().encode_lower(&mut buffer);
+        // Hex digits and hyphens are a header value.
+        HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+
+    /// Whether the call left for the upstream.
+    pub fn left_for_upstream(&self) -> bool {
+        self.record.credential.is_some()
+    }
+
+    /// The intent of a write: the call as known now, to be durable before it leaves.
+    pub fn intend(&self) -> Pending {
+        let mut intent = self.record.clone();
+        intent.kind = Kind::Intent;
+        self.log.append(&intent)
+    }
+
+    /// Writes the record. The receipt comes of awaiting what this returns.
+    pub fn commit(&mut self, outcome: Outcome) -> Pending {
+        self.step(|s| &mut s.body);
+        self.record.outcome = Some(outcome);
+        self.record.micros = Some(self.steps);
+        self.written = true;
+        self.log.append(&self.record)
+    }
+}
+
+impl Drop for Entry {
+    /// Whoever dropped it without a commit no longer wants the reply; the call happened all the same.
+    fn drop(&mut self) {
+        if !self.written {
+            drop(self.commit(Outcome::ClientGone));
+        }
+    }
+}

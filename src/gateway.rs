@@ -1,0 +1,248 @@
+//! One call, top to bottom. [`Gateway::handle`] records and renders, [`Gateway::serve`] uses `?`.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
+
+use crate::audit::{Kind, Log, ParamHasher, Proof, Record, Verdict};
+use crate::config::Config;
+use crate::entry::{Entry, Peer};
+use crate::limit::{Left, Limits};
+use crate::metrics::Metrics;
+use crate::policy::head::{Sizes, judge};
+use crate::policy::{Call, Client, Means, Permit, Policy};
+use crate::profile::Effect;
+use crate::refusal::{Fault, Refusal};
+use crate::reply::{BodyTimes, Reply, ReplyBody, respond, take_in};
+use crate::upstream::{self, Inbound, Service, Times, Upload, UpstreamError};
+use crate::vault::KeyRing;
+use crate::vault::inject::{Destination, Injected, Outbound, inject};
+
+/// What a worker needs to serve calls. Everything but the upstreams is shared between workers.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    upstreams: Vec<Upstream>,
+}
+
+/// What all workers share.
+pub struct Shared {
+    /// Who may do what.
+    pub policy: Policy,
+    /// How often.
+    pub limits: Limits,
+    /// With which credential.
+    pub ring: Arc<KeyRing>,
+    /// On which record.
+    pub log: Log,
+    /// Hashes of what must not be in a record.
+    pub hasher: ParamHasher,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What heads and bodies are held to.
+    pub sizes: Sizes,
+    /// Longest pause in a request's body.
+    pub upload_pause: std::time::Duration,
+}
+
+/// One upstream, as one worker reaches it.
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Base path.
+    pub base_path: String,
+    /// `Host`.
+    pub host: HeaderValue,
+    /// Time limits.
+    pub times: Times,
+    /// The way there.
+    pub service: Service,
+}
+
+impl Gateway {
+    /// For one worker.
+    pub fn new(shared: Arc<Shared>, upstreams: Vec<Upstream>) -> Self {
+        Self { shared, upstreams }
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Serves one call. It never fails: a refusal is a reply too.
+    pub async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<ReplyBody> {
+        let mut entry = self.begin(peer, &request);
+        let reply = match self.serve(&mut entry, request).await {
+            Ok(reply) => reply,
+            Err(refusal) => refuse(&mut entry, &refusal),
+        };
+        respond(reply, entry).await
+    }
+
+    /// Answers a call that was not let in at all.
+    pub async fn turn_away(&self, peer: &Peer, request: Request<()>, refusal: Refusal) -> Response<ReplyBody> {
+        let mut entry = self.begin(peer, &request);
+        let reply = refuse(&mut entry, &refusal);
+        respond(reply, entry).await
+    }
+
+    fn begin<B>(&self, peer: &Peer, request: &Request<B>) -> Entry {
+        let Shared { log, metrics, policy, .. } = &*self.shared;
+        let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), policy.envelope());
+        entry.record.method = Some(request.method().as_str().chars().take(20).collect());
+        entry
+    }
+
+    async fn serve(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        let Shared { policy, limits, ring, .. } = &*self.shared;
+        self.shared.log.ensure_open()?;
+        let (head, body) = request.into_parts();
+        judge(&head.method, &head.uri, &head.headers, self.shared.sizes)?;
+        let query = policy.query(head.uri.query())?;
+        let client = policy.identify(&head.headers, &query, Timestamp::now())?;
+        identified(entry, &client);
+        let call = policy.read(&client, &head.method, head.uri.path(), query)?;
+        self.described(entry, &call);
+        let permit = policy.authorise(&client, &call)?;
+        entry.record.rule = Some(permit.rule().clone());
+        let ticket = limits.take(&permit)?;
+        let to = self.destination(&permit);
+        let (outbound, injected) = inject(call, &permit, ticket, head.headers, ring, &to)?;
+        allowed(entry, &injected, &self.upstreams[to.upstream].name);
+        entry.step(|s| &mut s.decide);
+        if permit.endpoint().effect == Effect::Write {
+            entry.intend().await?;
+            entry.step(|s| &mut s.intent);
+        }
+        let (inbound, times) = self.forward(entry, to.upstream, outbound, body).await?;
+        let mut reply = take_in(inbound, &injected, times, entry).await?;
+        say_what_is_left(&mut reply, injected.left);
+        Ok(reply)
+    }
+
+    fn destination(&self, permit: &Permit) -> Destination<'_> {
+        let upstream = permit.integration().upstream;
+        let Upstream { base_path, host, .. } = &self.upstreams[upstream];
+        Destination { upstream, base_path, host, slots: self.shared.policy.slots() }
+    }
+
+    /// Sends the call, and waits for the head of its reply.
+    async fn forward(
+        &self,
+        entry: &mut Entry,
+        upstream: usize,
+        outbound: Outbound,
+        body: Incoming,
+    ) -> Result<(Inbound, BodyTimes), UpstreamError> {
+        let Upstream { times, service, .. } = &self.upstreams[upstream];
+        let (max, pause) = (self.shared.sizes.max_body, self.shared.upload_pause);
+        let body = Upload::new(body, max, pause);
+        let progress = body.progress();
+        let deadline = Instant::now() + times.total;
+        let request = upstream::Request { parts: outbound.into_parts(), body };
+        let sending = tower::ServiceExt::oneshot(service.clone(), request);
+        let sent = timeout_at(deadline, sending).await.unwrap_or(Err(UpstreamError::TotalTimeout(times.total)));
+        entry.record.bytes_in = progress.bytes();
+        entry.step(|s| &mut s.upstream);
+        // When the client's own body was the trouble, that is the reason to give.
+        let inbound = sent.map_err(|why| Upload::trouble(&progress, max, pause).unwrap_or(why))?;
+        entry.record.upstream_status = Some(inbound.head.status.as_u16());
+        Ok((inbound, BodyTimes { pause: times.body, deadline, total: times.total }))
+    }
+
+    /// What the call means, without what it says about people.
+    fn described(&self, entry: &mut Entry, call: &Call<'_>) {
+        let hasher = &self.shared.hasher;
+        entry.record.endpoint = Some(call.endpoint().name.clone());
+        entry.record.params = call.params().map(|(name, v)| (name.clone(), hasher.hash(name, v.as_bytes()))).collect();
+        entry.record.query = call.query().map(|(name, v)| (Arc::from(name), hasher.hash(name, v.as_bytes()))).collect();
+    }
+
+    /// A connection that ended before any call.
+    pub fn note_connection(&self, peer: &Peer, code: &'static str, detail: Option<String>) {
+        let mut record = Record::new(Kind::Connection, Timestamp::now());
+        record.peer = Some(peer.address);
+        record.tls = Some(peer.tls.clone());
+        record.verdict = Some(Verdict::Refused);
+        record.refusal = Some(code);
+        record.detail = detail;
+        self.shared.metrics.refusal(code);
+        tracing::info!(peer = %peer.address, code, "a connection was refused");
+        // Nobody waits for this one.
+        drop(self.shared.log.append(&record));
+    }
+}
+
+fn identified(entry: &mut Entry, client: &Client) {
+    let integration = client.integration();
+    entry.record.integration = Some(integration.name.clone());
+    entry.record.proof = Some(match client.means() {
+        Means::Header => Proof::Header,
+        Means::Query => Proof::Query,
+        Means::Bearer => Proof::Bearer,
+    });
+    entry.speaks(integration.profile().envelope);
+    entry.count_call(integration.index);
+}
+
+fn allowed(entry: &mut Entry, injected: &Injected, upstream: &Arc<str>) {
+    entry.record.verdict = Some(Verdict::Allowed);
+    entry.record.upstream = Some(upstream.clone());
+    entry.record.credential = Some(injected.credential.clone());
+    entry.record.limit_left = injected.left.map(|left| left.calls);
+}
+
+/// The refusal as a reply, and in the record.
+fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
+    let code = refusal.code();
+    entry.record.refusal = Some(code);
+    entry.record.detail = refusal.detail();
+    entry.record.verdict.get_or_insert(Verdict::Refused);
+    if let Refusal::Identity(why) = refusal {
+        entry.record.integration = why.integration().map(|it| it.name.clone());
+    }
+    entry.count(code);
+    let detail = entry.record.detail.as_deref().unwrap_or_default();
+    let record = entry.record.id;
+    match refusal.fault() {
+        Fault::Client => tracing::debug!(code, %record, "refused"),
+        Fault::Merchant => tracing::warn!(code, %record, detail, "the merchant API failed"),
+        Fault::Operator | Fault::Us => tracing::error!(code, %record, detail, "the gate cannot serve"),
+    }
+    let mut reply = Reply::refusal(refusal.render(entry.envelope(), entry.record.id));
+    if let Refusal::Limit(why) = refusal {
+        let left = Left { level: why.bucket.level, quota: why.bucket.quota, calls: 0 };
+        say_limit(&mut reply, left, why.seconds());
+    }
+    reply
+}
+
+/// The IETF `ratelimit` fields, for the narrowest limit of the call.
+fn say_what_is_left(reply: &mut Reply, left: Option<Left>) {
+    if let Some(left) = left {
+        let one = left.quota.period.as_secs_f64() / f64::from(left.quota.count.get());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
+        let full = (one * f64::from(left.quota.burst.get().saturating_sub(left.calls))).ceil() as u64;
+        say_limit(reply, left, full);
+    }
+}
+
+fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
+    let name = left.level.policy();
+    let headers = &mut reply.head_mut().headers;
+    let policy = format!("\"{name}\";q={};w={}", left.quota.count, left.quota.period.as_secs().max(1));
+    let now = format!("\"{name}\";r={};t={reset}", left.calls);
+    for (field, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(field, value);
+        }
+    }
+}
+
+/// What a gate is made of that the configuration says.
+pub fn sizes(config: &Config) -> Sizes {
+    Sizes { max_target: config.listen.max_target, max_body: config.listen.max_body }
+}

@@ -1,0 +1,50 @@
+//! Keygate: a small gate between a shop's integrations and a merchant API.
+//!
+//! Integrations speak TLS to Keygate with scoped keys of their own; Keygate holds the real API key, lets through only
+//! what each integration may do, and keeps a record that an auditor can check. The modules, in reading order (a module
+//! may use those of its own tier and of the tiers above it in this list, which are the lower ones):
+//!
+//! Pure: no clock, disk, network or async.
+//! - [`profile`]: a merchant API as data: its endpoints, where its key goes, its reply envelope.
+//! - [`config`]: the configuration file, in two steps: what may be written, what the program runs on.
+//! - [`policy`]: one reading of a request's head, and whether the integration may make the call.
+//! - [`body`]: what happens to bytes on their way: count, scrub, hold the last one back.
+//!
+//! May do I/O; a small trait each.
+//! - [`audit`]: the record of every call, durable before the reply ends.
+//! - [`vault`]: where credentials lie, and the one place that puts one into a request.
+//! - [`limit`]: rate limits.
+//! - [`upstream`]: verified TLS to the merchant API.
+//!
+//! The call's way.
+//! - [`metrics`]: what is counted.
+//! - [`refusal`]: every answer that Keygate gives itself.
+//! - [`entry`]: the record of a call while it is being made; written whatever happens.
+//! - [`reply`]: what goes back to the integration, and when its last byte may leave.
+//! - [`gateway`]: one call, top to bottom.
+//!
+//! The house around it.
+//! - [`server`]: listeners, hello, TLS, connections, drain.
+//! - [`admin`]: health and metrics.
+//! - [`assemble`]: the one place that names concrete backends.
+//! - [`cli`]: the commands.
+//! - [`stand_in`]: an honest little merchant API for the demo and the tests; knows nothing of the rest.
+
+pub mod profile;
+pub mod config;
+pub mod policy;
+pub mod body;
+pub mod audit;
+pub mod vault;
+pub mod limit;
+pub mod upstream;
+pub mod metrics;
+pub mod refusal;
+pub mod entry;
+pub mod reply;
+pub mod gateway;
+pub mod server;
+pub mod admin;
+pub mod assemble;
+pub mod cli;
+pub mod stand_in;

@@ -1,0 +1,182 @@
+//! Rate limits: endpoint of an integration, integration, upstream. The narrow one is asked before the wide one, so a
+//! call that its own narrow limit refuses takes nothing from the others.
+
+mod memory;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{Config, Quota};
+use crate::policy::Permit;
+
+pub use memory::Memory;
+
+/// One bucket: a stable name (for stores that are shared between gates), and how fast it fills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// `webshop/PUT /v2/offer`, `webshop`, `upstream/acme`.
+    pub name: Arc<str>,
+    /// How often, how many at once.
+    pub quota: Quota,
+    /// What it limits.
+    pub level: Level,
+}
+
+/// How wide a bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// One endpoint of one integration.
+    Endpoint,
+    /// All calls of one integration.
+    Integration,
+    /// All calls to one upstream.
+    Upstream,
+}
+
+impl Level {
+    /// The stable refusal code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Endpoint => "limit_endpoint",
+            Self::Integration => "limit_integration",
+            Self::Upstream => "limit_upstream",
+        }
+    }
+
+    /// The policy name in the `ratelimit` header fields.
+    pub fn policy(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Integration => "integration",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Where buckets live. `bucket` is the position in the list that the store was made from.
+pub trait Store: Send + Sync {
+    /// Takes one place. `Ok` says how many are left at once, `Err` how long until there is one. Must not wait; a remote
+    /// store works from a local lease. A bucket that is not asked for a long time may be dropped only when it is full.
+    fn take(&self, bucket: usize) -> Result<u32, Duration>;
+}
+
+/// All limits of a configuration.
+pub struct Limits {
+    store: Box<dyn Store>,
+    buckets: Vec<Bucket>,
+    /// By integration: its own bucket, those of its endpoints, its upstream's.
+    by_integration: Vec<Buckets>,
+}
+
+#[derive(Default)]
+struct Buckets {
+    own: Option<usize>,
+    endpoints: Vec<(usize, usize)>,
+    upstream: Option<usize>,
+}
+
+/// How full the narrowest limit of a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Which limit.
+    pub level: Level,
+    /// Its quota.
+    pub quota: Quota,
+    /// Calls that could be made at once now.
+    pub calls: u32,
+}
+
+/// Proof that a call is within its limits. Only [`Limits::take`] makes one; it is used up by the injection.
+///
+/// ```compile_fail
+/// let ticket = keygate::limit::Ticket { left: None };
+/// ```
+pub struct Ticket {
+    left: Option<Left>,
+}
+
+impl Ticket {
+    /// How full the narrowest limit is; `None` where no limit applies.
+    pub fn left(&self) -> Option<Left> {
+        self.left
+    }
+}
+
+/// A limit refused the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Which bucket.
+    pub bucket: Bucket,
+    /// How long until the next call can pass.
+    pub wait: Duration,
+}
+
+impl Limited {
+    /// Whole seconds to wait, at least one: what `retry-after` says.
+    pub fn seconds(&self) -> u64 {
+        (self.wait.as_secs() + u64::from(self.wait.subsec_nanos() > 0)).max(1)
+    }
+}
+
+impl std::fmt::Display for Limited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Bucket { name, quota, level } = &self.bucket;
+        let of = match level {
+            Level::Endpoint | Level::Integration => "integration",
+            Level::Upstream => "upstream",
+        };
+        let what =
+            name.split_once('/').map_or(&**name, |(first, rest)| if *level == Level::Upstream { rest } else { first });
+        write!(f, "{of} `{what}` has used up its limit of {quota}")?;
+        if let (Level::Endpoint, Some((_, endpoint))) = (level, name.split_once('/')) {
+            write!(f, " for `{endpoint}`")?;
+        }
+        write!(f, "; the next call can pass in {} s", self.seconds())
+    }
+}
+
+impl Limits {
+    /// Lays out the buckets of a configuration and has `store` keep them.
+    pub fn new(config: &Config, store: impl FnOnce(&[Bucket]) -> Box<dyn Store>) -> Self {
+        let mut buckets = Vec::new();
+        let mut add = |name: String, quota: Quota, level| {
+            buckets.push(Bucket { name: name.into(), quota, level });
+            buckets.len() - 1
+        };
+        let wide: Vec<_> = config
+            .upstreams
+            .iter()
+            .map(|u| u.limit.map(|quota| add(format!("upstream/{}", u.name), quota, Level::Upstream)))
+            .collect();
+        let mut by_integration = Vec::with_capacity(config.integrations.len());
+        for it in &config.integrations {
+            let endpoints = config.upstreams[it.upstream].profile.endpoints();
+            by_integration.push(Buckets {
+                own: it.limit.map(|quota| add(it.name.to_string(), quota, Level::Integration)),
+                endpoints: it
+                    .limits
+                    .iter()
+                    .map(|&(e, quota)| (e, add(format!("{}/{}", it.name, endpoints[e].name), quota, Level::Endpoint)))
+                    .collect(),
+                upstream: wide[it.upstream],
+            });
+        }
+        Self { store: store(&buckets), buckets, by_integration }
+    }
+
+    /// Takes a place in every limit that applies, narrow before wide.
+    pub fn take(&self, permit: &Permit) -> Result<Ticket, Limited> {
+        let buckets = &self.by_integration[permit.integration().index];
+        let narrow = buckets.endpoints.iter().find(|(e, _)| *e == permit.endpoint_index()).map(|(_, b)| *b);
+        let mut left: Option<Left> = None;
+        for bucket in [narrow, buckets.own, buckets.upstream].into_iter().flatten() {
+            let Bucket { quota, level, .. } = self.buckets[bucket];
+            let calls =
+                self.store.take(bucket).map_err(|wait| Limited { bucket: self.buckets[bucket].clone(), wait })?;
+            if left.is_none_or(|narrowest| calls < narrowest.calls) {
+                left = Some(Left { level, quota, calls });
+            }
+        }
+        Ok(Ticket { left })
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether a request's head is one that this gate serves at all.
+
+use http::{HeaderMap, Method, Uri, header};
+
+/// Why it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unacceptable {
+    /// CONNECT and TRACE have no place before a merchant API.
+    #[error("CONNECT and TRACE are not served")]
+    Method,
+    /// Protocol upgrades end at the gate.
+    #[error("protocol upgrades are not served")]
+    Upgrade,
+    /// `Host` (or the authority) is missing, doubled or holds user information.
+    #[error("the request names no host, or more than one, or user information in it")]
+    Host,
+    /// The target is longer than the limit, bytes.
+    #[error("the request target is longer than {0} bytes")]
+    TargetTooLong(u32),
+    /// The announced body is larger than the limit, bytes.
+    #[error("the request body is larger than {0} bytes")]
+    BodyTooLarge(u64),
+}
+
+impl Unacceptable {
+    /// The stable refusal code.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Method => "method_refused",
+            Self::Upgrade => "upgrade_refused",
+            Self::Host => "host_refused",
+            Self::TargetTooLong(_) => "target_too_long",
+            Self::BodyTooLarge(_) => "body_too_large",
+        }
+    }
+}
+
+/// Sizes that a head is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Longest target, bytes.
+    pub max_target: u32,
+    /// Largest body, bytes.
+    pub max_body: u64,
+}
+
+/// Judges a head by what can be seen without knowing who sent it.
+pub fn judge(method: &Method, uri: &Uri, headers: &HeaderMap, sizes: Sizes) -> Result<(), Unacceptable> {
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(Unacceptable::Method);
+    }
+    if headers.contains_key(header::UPGRADE) && !only_http2_settings(headers) {
+        return Err(Unacceptable::Upgrade);
+    }
+    one_host(uri, headers)?;
+    let target = uri.path_and_query().map_or(0, |t| t.as_str().len());
+    if target > sizes.max_target as usize {
+        return Err(Unacceptable::TargetTooLong(sizes.max_target));
+    }
+    if announced(headers).is_some_and(|length| length > sizes.max_body) {
+        return Err(Unacceptable::BodyTooLarge(sizes.max_body));
+    }
+    Ok(())
+}
+
+/// Java's client offers `Upgrade: h2c` with every first request and goes on without it when nobody answers.
+fn only_http2_settings(headers: &HeaderMap) -> bool {
+    headers.get_all(header::UPGRADE).iter().all(|v| v.as_bytes().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// Exactly one host, the same in the target and in `Host` where both are there, without user information.
+fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Unacceptable> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (first, more) = (hosts.next(), hosts.next().is_some());
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let named = match (authority, first.map(http::HeaderValue::to_str)) {
+        _ if more => return Err(Unacceptable::Host),
+        (_, Some(Err(_))) | (None, None) => return Err(Unacceptable::Host),
+        (Some(target), Some(Ok(host))) if !target.eq_ignore_ascii_case(host) => return Err(Unacceptable::Host),
+        (Some(target), _) => target,
+        (None, Some(Ok(host))) => host,
+    };
+    if named.is_empty() || named.contains(['@', '/', '\\', ' ', ',']) {
+        return Err(Unacceptable::Host);
+    }
+    Ok(())
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<(), Unacceptable> {
+        let mut request = http::Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        judge(&parts.method, &parts.uri, &parts.headers, Sizes { max_target: 20, max_body: 100 })
+    }
+
+    #[test]
+    fn what_the_gate_does_not_serve_is_refused() {
+        let host = ("host", "localhost");
+        assert_eq!(judged("GET", "/v2/orders", &[host]), Ok(()));
+        assert_eq!(judged("GET", "https://localhost/v2", &[]), Ok(()));
+        assert_eq!(judged("GET", "/v2", &[host, ("upgrade", "h2c")]), Ok(()));
+        assert_eq!(judged("TRACE", "/v2", &[host]), Err(Unacceptable::Method));
+        assert_eq!(judged("GET", "/v2", &[host, ("upgrade", "websocket")]), Err(Unacceptable::Upgrade));
+        assert_eq!(judged("GET", "/v2", &[]), Err(Unacceptable::Host));
+        assert_eq!(judged("GET", "/v2", &[host, host]), Err(Unacceptable::Host));
+        assert_eq!(judged("GET", "https://a/v2", &[("host", "b")]), Err(Unacceptable::Host));
+        assert_eq!(judged("GET", "/v2", &[("host", "a@b")]), Err(Unacceptable::Host));
+        assert_eq!(judged("GET", "/v2/orders?a=1234567890", &[host]), Err(Unacceptable::TargetTooLong(20)));
+        assert_eq!(judged("POST", "/v2", &[host, ("content-length", "101")]), Err(Unacceptable::BodyTooLarge(100)));
+    }
+}

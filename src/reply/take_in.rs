@@ -1,0 +1,165 @@
+//! An upstream's reply, taken in: headers cleaned, body read when it is small.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderValue, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::streaming::Source;
+use super::{BodyTimes, Content, Reply};
+use crate::audit::EnvelopeFacts;
+use crate::body::Scrub;
+use crate::entry::Entry;
+use crate::upstream::{Inbound, UpstreamError};
+use crate::vault::inject::{Injected, end_hop_by_hop};
+
+/// Replies up to this size are read whole before they are sent, bytes.
+const WHOLE: u64 = 64 * 1024;
+/// How long a reply of unknown length is waited for to be whole: small ones mostly come in one piece.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// Takes an upstream's reply in: hop-by-hop headers end here, the real key is cut out, an encoded reply is refused.
+pub async fn take_in(
+    mut inbound: Inbound,
+    injected: &Injected,
+    times: BodyTimes,
+    entry: &mut Entry,
+) -> Result<Reply, UpstreamError> {
+    let mut head = std::mem::replace(&mut inbound.head, http::Response::new(()).into_parts().0);
+    refuse_encoded(&head)?;
+    head.version = http::Version::HTTP_11;
+    head.extensions.clear();
+    end_hop_by_hop(&mut head.headers);
+    entry.scrubbed(scrub_headers(&mut head, injected));
+    let (start, ended) = gather(&mut inbound, times).await?;
+    if !ended {
+        let scrub = Scrub::new(injected.scrubber.clone());
+        return Ok(Reply { head, content: Content::Stream(Box::new(Source { start, inbound, scrub, times })) });
+    }
+    if let Some(lease) = inbound.lease.take() {
+        lease.give_back();
+    }
+    let (body, scrubbed) = injected.scrubber.whole(start);
+    entry.scrubbed(scrubbed);
+    if is_json(&head) {
+        entry.record.envelope = envelope(&body);
+    }
+    Ok(Reply { head, content: Content::Whole(body) })
+}
+
+fn refuse_encoded(head: &Parts) -> Result<(), UpstreamError> {
+    let encodings = head.headers.get_all(header::CONTENT_ENCODING);
+    match encodings.iter().find(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Some(value) => {
+            Err(UpstreamError::Encoded(String::from_utf8_lossy(value.as_bytes()).chars().take(40).collect()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn scrub_headers(head: &mut Parts, injected: &Injected) -> u32 {
+    let mut count = 0;
+    for value in head.headers.values_mut().filter(|v| injected.scrubber.finds(v.as_bytes())) {
+        let (clean, found) = injected.scrubber.whole(Bytes::copy_from_slice(value.as_bytes()));
+        // What was a header value before is one with some bytes turned into `x`.
+        *value = HeaderValue::from_maybe_shared(clean).unwrap_or_else(|_| HeaderValue::from_static("x"));
+        count += found;
+    }
+    count
+}
+
+/// Reads the beginning of a body: all of it when it is small and comes at once. The flag says that it was all.
+async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool), UpstreamError> {
+    let known = inbound.body.size_hint().exact();
+    if known.is_some_and(|size| size > WHOLE) {
+        return Ok((Bytes::new(), false));
+    }
+    let grace = if known.is_some() { times.pause } else { GRACE };
+    let mut until = times.deadline.min(Instant::now() + grace);
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while !inbound.body.is_end_stream() {
+        let data = match timeout_at(until, inbound.body.frame()).await {
+            Err(_) if known.is_some() => return Err(times.late()),
+            Err(_) => return Ok((joined(first, all), false)),
+            Ok(None) => break,
+            Ok(Some(frame)) => match frame.map_err(UpstreamError::Broken)?.into_data() {
+                Ok(data) => data,
+                // Trailers end at the gate.
+                Err(_) => continue,
+            },
+        };
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+        if (first.len() + all.len()) as u64 > WHOLE {
+            return Ok((joined(first, all), false));
+        }
+        if known.is_some() {
+            until = times.deadline.min(Instant::now() + grace);
+        }
+    }
+    Ok((joined(first, all), true))
+}
+
+fn joined(first: Bytes, all: BytesMut) -> Bytes {
+    if all.is_empty() { first } else { all.freeze() }
+}
+
+fn is_json(head: &Parts) -> bool {
+    let kind = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    memchr::memmem::find(kind, b"json").is_some()
+}
+
+/// What the reply's own envelope says: ChannelEngine answers 200 and hides failures inside.
+fn envelope(body: &[u8]) -> Option<EnvelopeFacts> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Outer {
+        success: Option<bool>,
+        log_id: Option<serde_json::Value>,
+        request_id: Option<serde_json::Value>,
+        #[serde(default, deserialize_with = "leniently")]
+        content: Option<Inner>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Inner {
+        rejected_count: Option<u64>,
+    }
+    /// `Content` is a list, a number or text as often as an object.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Lenient {
+        Object(Inner),
+        Other(serde::de::IgnoredAny),
+    }
+    fn leniently<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Inner>, D::Error> {
+        Ok(match Lenient::deserialize(d)? {
+            Lenient::Object(inner) => Some(inner),
+            Lenient::Other(_) => None,
+        })
+    }
+    fn short(value: Option<serde_json::Value>) -> Option<String> {
+        match value? {
+            serde_json::Value::String(text) => Some(text.chars().take(64).collect()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+    let outer: Outer = serde_json::from_slice(body).ok()?;
+    let facts = EnvelopeFacts {
+        success: outer.success,
+        log_id: short(outer.log_id),
+        request_id: short(outer.request_id),
+        rejected: outer.content.and_then(|inner| inner.rejected_count),
+    };
+    (facts != EnvelopeFacts::default()).then_some(facts)
+}

@@ -1,0 +1,226 @@
+//! One connection: hello, TLS, then HTTP/1.1 or HTTP/2, each call as a task of its own.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulConnection, Watcher};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::LoadShed;
+use tower::{Service, ServiceExt};
+
+use super::hello::{self, First, Hello};
+use super::prefixed::Prefixed;
+use super::{Settings, tls};
+use crate::audit::{Http, TlsFacts};
+use crate::entry::Peer;
+use crate::gateway::Gateway;
+use crate::refusal::Refusal;
+use crate::reply::ReplyBody;
+
+/// `alert`, TLS 1.0 record, two bytes: fatal, `protocol_version`.
+const ALERT_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+keygate-refusal: plain_http\r\nconnection: close\r\ncontent-length: 65\r\n\r\n\
+Keygate: this port speaks TLS only. Use https:// as the scheme.\r\n";
+/// How long a refused client is listened to, so that it reads the answer before the connection is reset.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A connection that can be asked to end.
+trait Served: GracefulConnection<Error = hyper::Error> + Future<Output = hyper::Result<()>> + Send {}
+impl<C: GracefulConnection<Error = hyper::Error> + Future<Output = hyper::Result<()>> + Send> Served for C {}
+
+/// One connection, with all it holds while it lives.
+pub(super) struct Connection {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) calls: LoadShed<ConcurrencyLimit<Calls>>,
+    pub(super) peer: IpAddr,
+    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) _running: mpsc::Sender<()>,
+}
+
+impl Connection {
+    /// From the first byte to the last.
+    pub(super) async fn serve(self, stream: TcpStream, watcher: Watcher) {
+        match timeout(self.settings.handshake_timeout, self.handshake(stream)).await {
+            Ok(Some((stream, facts))) => self.http(stream, facts, watcher).await,
+            Ok(None) => {}
+            Err(_) => self.refuse("handshake_timeout", TlsFacts::default(), None),
+        }
+    }
+
+    async fn handshake(&self, mut stream: TcpStream) -> Option<(TlsStream<Prefixed>, TlsFacts)> {
+        let mut buffer = Vec::new();
+        match hello::read(&mut stream, &mut buffer).await {
+            // Nothing came, or it broke off: a port scan, a health check. Nobody was refused.
+            Err(_) => None,
+            Ok(First::Tls(hello)) => self.accept(Prefixed::new(buffer, stream), hello).await,
+            Ok(First::Outdated(hello)) => {
+                self.refuse("tls_version", tls::offered(hello), None);
+                farewell(stream, &ALERT_VERSION).await;
+                None
+            }
+            Ok(First::Http) => {
+                self.refuse("plain_http", TlsFacts::default(), None);
+                farewell(stream, USE_HTTPS).await;
+                None
+            }
+            Ok(First::Garbage) => {
+                self.refuse("not_tls", TlsFacts::default(), None);
+                None
+            }
+        }
+    }
+
+    async fn accept(&self, stream: Prefixed, hello: Hello) -> Option<(TlsStream<Prefixed>, TlsFacts)> {
+        match TlsAcceptor::from(self.settings.tls.clone()).accept(stream).await {
+            Ok(stream) => {
+                let facts = tls::facts(stream.get_ref().1, hello);
+                Some((stream, facts))
+            }
+            Err(error) => {
+                self.refuse("tls_handshake", tls::offered(hello), Some(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn refuse(&self, code: &'static str, facts: TlsFacts, detail: Option<String>) {
+        let peer = Peer { address: self.peer, tls: Arc::new(facts), http: Http::H1 };
+        self.gateway.note_connection(&peer, code, detail);
+    }
+
+    async fn http(self, stream: TlsStream<Prefixed>, facts: TlsFacts, watcher: Watcher) {
+        let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::H2 } else { Http::H1 };
+        let peer = Arc::new(Peer { address: self.peer, tls: Arc::new(facts), http });
+        let served = match http {
+            Http::H1 => watcher.watch(self.http1(stream, &peer)).await,
+            Http::H2 => watcher.watch(self.http2(stream, &peer)).await,
+        };
+        if let Err(error) = served {
+            // hyper has answered 400 or 431 itself; that it did is on record.
+            let code = if error.is_parse_too_large() {
+                "head_too_large"
+            } else if error.is_parse() {
+                "malformed_head"
+            } else if error.is_timeout() {
+                "head_timeout"
+            } else {
+                return tracing::debug!(%error, "a connection ended");
+            };
+            self.gateway.note_connection(&peer, code, Some(error.to_string()));
+        }
+    }
+
+    fn http1(&self, stream: TlsStream<Prefixed>, peer: &Arc<Peer>) -> impl Served + use<> {
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.settings.head_timeout)
+            .max_header_size(self.settings.max_head as usize)
+            .max_headers(100)
+            .serve_connection(TokioIo::new(stream), self.service(peer))
+    }
+
+    fn http2(&self, stream: TlsStream<Prefixed>, peer: &Arc<Peer>) -> impl Served + use<> {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(128)
+            .max_header_list_size(self.settings.max_head)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(100)
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .max_send_buf_size(256 * 1024)
+            .keep_alive_interval(self.settings.head_timeout)
+            .keep_alive_timeout(self.settings.head_timeout)
+            .serve_connection(TokioIo::new(stream), self.service(peer))
+    }
+
+    fn service(
+        &self,
+        peer: &Arc<Peer>,
+    ) -> impl hyper::service::Service<
+        Request<Incoming>,
+        Response = Response<ReplyBody>,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<ReplyBody>, Infallible>> + Send + 'static,
+    > + use<> {
+        let (calls, peer, gateway) = (self.calls.clone(), peer.clone(), self.gateway.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let (calls, peer, gateway) = (calls.clone(), peer.clone(), gateway.clone());
+            async move {
+                let method = request.method().clone();
+                Ok(match calls.oneshot((peer.clone(), request)).await {
+                    Ok(response) => response,
+                    Err(error) => {
+                        let shed = error.is::<tower::load_shed::error::Overloaded>();
+                        let why = if shed { Refusal::Overloaded } else { Refusal::Internal };
+                        let mut request = Request::new(());
+                        *request.method_mut() = method;
+                        gateway.turn_away(&peer, request, why).await
+                    }
+                })
+            }
+        })
+    }
+}
+
+/// Says one last thing, and waits until it was read or the client has gone.
+async fn farewell(mut stream: TcpStream, bytes: &[u8]) {
+    let said = async {
+        stream.write_all(bytes).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 512];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whatever went wrong, the client is gone.
+    let _ = timeout(LINGER, said).await;
+}
+
+/// The route as a tower service. Each call runs as a task of its own: when the client hangs up, it goes on, and so does
+/// its record.
+#[derive(Clone)]
+pub(super) struct Calls {
+    gateway: Arc<Gateway>,
+    running: mpsc::Sender<()>,
+}
+
+impl Calls {
+    pub(super) fn new(gateway: Arc<Gateway>, running: mpsc::Sender<()>) -> Self {
+        Self { gateway, running }
+    }
+}
+
+impl Service<(Arc<Peer>, Request<Incoming>)> for Calls {
+    type Response = Response<ReplyBody>;
+    type Error = tokio::task::JoinError;
+    type Future = tokio::task::JoinHandle<Response<ReplyBody>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (peer, request): (Arc<Peer>, Request<Incoming>)) -> Self::Future {
+        let (gateway, running) = (self.gateway.clone(), self.running.clone());
+        tokio::spawn(async move {
+            let response = gateway.handle(&peer, request).await;
+            drop(running);
+            response
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! Verified TLS to the merchant API.
+//!
+//! An upstream is a tower service from [`Request`] to [`Inbound`]: the HTTPS client of `client.rs` in the gate, a closure
+//! in tests. Requests are retried only when nothing of them was sent.
+
+mod client;
+mod connect;
+mod pool;
+mod tls;
+mod upload;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tower::util::BoxCloneSyncService;
+
+use crate::vault::inject::OutboundParts;
+
+pub use client::client;
+pub use connect::Connector;
+pub use tls::{TlsSetupError, client_config};
+pub use upload::{Progress, Upload};
+
+/// What is sent: an outbound request and the body that streams behind it.
+pub struct Request {
+    /// Method, target, headers.
+    pub parts: OutboundParts,
+    /// The body.
+    pub body: Upload,
+}
+
+/// What comes back: the head, and the body as it streams in.
+pub struct Inbound {
+    /// Status and headers, as the upstream sent them.
+    pub head: http::response::Parts,
+    /// The body; a closure in tests hands in whole bytes.
+    pub body: InboundBody,
+    /// Gives the connection back to its pool once the body has been read to its end.
+    pub lease: Option<pool::Lease>,
+}
+
+/// A reply's body.
+pub type InboundBody = Either<Incoming, Full<Bytes>>;
+
+/// An upstream, as the route sees it.
+pub type Service = BoxCloneSyncService<Request, Inbound, UpstreamError>;
+
+/// Why a call did not get a reply. `Display` is for the client: it names no address.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No address of it took a connection.
+    #[error("the merchant API cannot be reached")]
+    Unreachable(#[source] io::Error),
+    /// It does not speak TLS 1.2 or 1.3, or its certificate does not hold.
+    #[error("no trusted TLS connection to the merchant API can be made")]
+    Tls(#[source] io::Error),
+    /// Connecting took too long.
+    #[error("connecting to the merchant API took longer than {0:?}")]
+    ConnectTimeout(Duration),
+    /// No reply head came in time.
+    #[error("the merchant API did not begin its reply within {0:?}")]
+    HeadTimeout(Duration),
+    /// The whole call took too long.
+    #[error("the call took longer than {0:?}")]
+    TotalTimeout(Duration),
+    /// The reply's body stalled.
+    #[error("the merchant API paused inside its reply for longer than {0:?}")]
+    BodyTimeout(Duration),
+    /// The connection broke, or what came was no HTTP.
+    #[error("the merchant API broke off before its reply was whole")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A reply that this gate cannot check for the real key.
+    #[error("the merchant API's reply is encoded as `{0}`, although it was asked not to encode it")]
+    Encoded(String),
+    /// The client's own body was too large, bytes.
+    #[error("the request body is larger than {0} bytes")]
+    BodyTooLarge(u64),
+    /// The client paused too long inside its body.
+    #[error("the request body paused for longer than {0:?}")]
+    UploadTimeout(Duration),
+    /// The client broke off inside its body.
+    #[error("the request body broke off")]
+    UploadBroken,
+}
+
+impl UpstreamError {
+    /// The stable refusal code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "upstream_unreachable",
+            Self::Tls(_) => "upstream_tls",
+            Self::ConnectTimeout(_) => "upstream_connect_timeout",
+            Self::HeadTimeout(_) => "upstream_head_timeout",
+            Self::TotalTimeout(_) => "upstream_total_timeout",
+            Self::BodyTimeout(_) => "upstream_body_timeout",
+            Self::Broken(_) => "upstream_broken",
+            Self::Encoded(_) => "reply_encoded",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::UploadTimeout(_) => "body_timeout",
+            Self::UploadBroken => "body_broken",
+        }
+    }
+}
+
+/// Time limits of one upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request's end to the reply's head.
+    pub head: Duration,
+    /// Longest pause in the reply's body.
+    pub body: Duration,
+    /// For the whole call.
+    pub total: Duration,
+}

@@ -1,0 +1,167 @@
+//! The embedded vault, reading side: an age file that `age -d -i identity vault.age` opens as well.
+//!
+//! The plaintext is JSON: `{"keygate_vault":1,"credentials":{"acme":{"version":1,"bound_to":"https://…","since":"…",
+//! "key":"…"}}}`. Both files are read afresh on each fetch; nothing is kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use age::{DecryptError, Decryptor, IdentityFile};
+use jiff::Timestamp;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::{Credential, Secret, Vault, VaultError, private_file};
+
+/// The version of the plaintext's layout.
+const LAYOUT: u32 = 1;
+
+/// Credentials in an age-encrypted file.
+#[derive(Clone, Debug)]
+pub struct AgeFile {
+    /// The encrypted file.
+    pub file: PathBuf,
+    /// The file with the age identity that opens it; mode 0600 or 0400, owned by the running user.
+    pub identity: PathBuf,
+}
+
+impl Vault for AgeFile {
+    fn fetch(&self, id: &str) -> Result<Credential, VaultError> {
+        let mut document = self.open()?;
+        let Some(entry) = document.credentials.remove(id) else {
+            let known = document.credentials.into_keys().collect();
+            return Err(VaultError::Missing { id: id.to_owned(), known });
+        };
+        Ok(Credential {
+            id: Arc::from(id),
+            version: entry.version,
+            bound_to: entry.bound_to,
+            secret: Secret::new(entry.key.0.as_bytes().to_vec()),
+        })
+    }
+}
+
+impl AgeFile {
+    /// Decrypts the file as it is now.
+    pub(super) fn open(&self) -> Result<Document, VaultError> {
+        let sealed = fs::read(&self.file).map_err(|source| VaultError::Unreadable { place: self.place(), source })?;
+        let plain = self.decrypt(&sealed)?;
+        let document: Document = serde_json::from_slice(&plain).map_err(|error| self.damaged(explain_json(&error)))?;
+        if document.keygate_vault != LAYOUT {
+            return Err(self.damaged(format!("layout {} is not known", document.keygate_vault)));
+        }
+        Ok(document)
+    }
+
+    /// Whom the file is encrypted to when it is written again: the identity's own recipients.
+    pub(super) fn recipients(&self) -> Result<Vec<Box<dyn age::Recipient + Send>>, VaultError> {
+        read_identity(&self.identity)?
+            .to_recipients()
+            .map_err(|_| damaged(&self.identity, "no age identity in it".to_owned()))
+    }
+
+    fn decrypt(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let identities = read_identity(&self.identity)?
+            .into_identities()
+            .map_err(|_| damaged(&self.identity, "no age identity in it".to_owned()))?;
+        let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
+        Decryptor::new_buffered(sealed)
+            .and_then(|file| file.decrypt(identities.iter().map(|identity| &**identity as &dyn age::Identity)))
+            .map_err(|error| self.cannot_decrypt(&error))?
+            .read_to_end(&mut plain)
+            .map_err(|_| self.damaged("its content does not match its seal".to_owned()))?;
+        Ok(plain)
+    }
+
+    fn cannot_decrypt(&self, error: &DecryptError) -> VaultError {
+        match error {
+            DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed => {
+                VaultError::WrongIdentity { identity: self.identity.display().to_string(), place: self.place() }
+            }
+            DecryptError::UnknownFormat | DecryptError::InvalidHeader => self.damaged("not an age file".to_owned()),
+            _ => self.damaged("its content does not match its seal".to_owned()),
+        }
+    }
+
+    fn damaged(&self, why: String) -> VaultError {
+        damaged(&self.file, why)
+    }
+
+    fn place(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
+fn damaged(path: &Path, why: String) -> VaultError {
+    VaultError::Damaged { place: path.display().to_string(), why }
+}
+
+fn read_identity(path: &Path) -> Result<IdentityFile<age::NoCallbacks>, VaultError> {
+    let text = private_file::read(path)?;
+    IdentityFile::from_buffer(text.as_slice()).map_err(|_| damaged(path, "not an age identity file".to_owned()))
+}
+
+/// Where and what kind, never the text itself: serde quotes values it does not like.
+fn explain_json(error: &serde_json::Error) -> String {
+    let what = if error.is_data() { "unexpected content" } else { "no valid JSON" };
+    format!("{what} in line {}, column {}", error.line(), error.column())
+}
+
+/// The plaintext.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    keygate_vault: u32,
+    /// By id.
+    pub(super) credentials: BTreeMap<String, Entry>,
+    /// Last versions of removed credentials: a name that comes back goes on counting, so that a version in a record
+    /// means one key for ever.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) retired: BTreeMap<String, u32>,
+}
+
+impl Document {
+    pub(super) fn empty() -> Self {
+        Self { keygate_vault: LAYOUT, credentials: BTreeMap::new(), retired: BTreeMap::new() }
+    }
+}
+
+/// One credential in the plaintext.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    pub(super) version: u32,
+    pub(super) bound_to: String,
+    pub(super) since: Timestamp,
+    pub(super) key: Key,
+}
+
+/// A key on its way between plaintext and [`Secret`]: wiped on drop.
+pub(super) struct Key(pub(super) Zeroizing<String>);
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Key;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
+                Ok(Key(Zeroizing::new(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}

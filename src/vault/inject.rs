@@ -1,0 +1,143 @@
+//! The one place that puts a credential into a request.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use super::prepared::{KeyRing, Prepared, Unusable};
+use crate::body::Scrubber;
+use crate::limit::{Left, Ticket};
+use crate::policy::{Call, Permit};
+use crate::profile::Slots;
+
+/// A request that is ready to leave: judged, permitted, within its limits, with the real key in it. Only [`inject`]
+/// makes one, and sending uses it up.
+///
+/// ```compile_fail
+/// fn twice(outbound: keygate::vault::inject::Outbound) {
+///     drop(outbound.into_parts());
+///     drop(outbound.into_parts());
+/// }
+/// ```
+pub struct Outbound {
+    parts: OutboundParts,
+}
+
+/// What an [`Outbound`] is made of.
+pub struct OutboundParts {
+    /// Method.
+    pub method: Method,
+    /// Path and query below the upstream's authority.
+    pub target: PathAndQuery,
+    /// Headers; the key is marked sensitive.
+    pub headers: HeaderMap,
+}
+
+/// What the rest of the route keeps of an injection.
+pub struct Injected {
+    /// Credential id and version.
+    pub credential: (Arc<str>, u32),
+    /// Cuts the key out of the reply.
+    pub scrubber: Arc<Scrubber>,
+    /// How full the narrowest limit is.
+    pub left: Option<Left>,
+}
+
+impl Outbound {
+    /// Takes it apart for sending.
+    pub fn into_parts(self) -> OutboundParts {
+        self.parts
+    }
+}
+
+/// Where a call goes, and what must not go along.
+pub struct Destination<'a> {
+    /// Position of the upstream.
+    pub upstream: usize,
+    /// Base path of the upstream: `/api`.
+    pub base_path: &'a str,
+    /// `Host` of the upstream.
+    pub host: &'a HeaderValue,
+    /// Where clients put their scoped keys, over all profiles.
+    pub slots: &'a Slots,
+}
+
+/// Turns a call into what is sent. It uses up the ticket: one ticket, one request.
+///
+/// ```compile_fail
+/// use keygate::{limit::Ticket, policy::{Call, Permit}, vault::{KeyRing, inject::{Destination, inject}}};
+/// fn twice(a: Call, b: Call, permit: &Permit, ticket: Ticket, ring: &KeyRing, to: &Destination) {
+///     let _ = inject(a, permit, ticket, http::HeaderMap::new(), ring, to);
+///     let _ = inject(b, permit, ticket, http::HeaderMap::new(), ring, to);
+/// }
+/// ```
+#[expect(clippy::needless_pass_by_value, reason = "a call and its ticket are used up: one ticket, one request")]
+pub fn inject(
+    call: Call<'_>,
+    permit: &Permit,
+    ticket: Ticket,
+    mut headers: HeaderMap,
+    ring: &KeyRing,
+    to: &Destination<'_>,
+) -> Result<(Outbound, Injected), Unusable> {
+    let prepared = ring.get(to.upstream)?;
+    let target = target(&call, to.base_path, &prepared)?;
+    strip(&mut headers, to.slots, &permit.integration().profile().strip);
+    headers.insert(header::HOST, to.host.clone());
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    for (name, value) in &prepared.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    let injected =
+        Injected { credential: prepared.credential.clone(), scrubber: prepared.scrubber.clone(), left: ticket.left() };
+    let parts = OutboundParts { method: call.method().clone(), target, headers };
+    Ok((Outbound { parts }, injected))
+}
+
+fn target(call: &Call<'_>, base_path: &str, prepared: &Prepared) -> Result<PathAndQuery, Unusable> {
+    let mut target = call.target(base_path);
+    if !prepared.query.is_empty() {
+        target.push(if target.contains('?') { '&' } else { '?' });
+        target.push_str(&prepared.query);
+    }
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(target))
+        .map_err(|_| Unusable::Unfit(prepared.credential.0.to_string()))
+}
+
+/// Takes out what ends at the gate: the client's keys, hop-by-hop headers, what the profile strips.
+fn strip(headers: &mut HeaderMap, slots: &Slots, also: &[HeaderName]) {
+    end_hop_by_hop(headers);
+    headers.remove(header::AUTHORIZATION);
+    headers.remove(header::EXPECT);
+    for name in slots.headers.iter().chain(also) {
+        headers.remove(name);
+    }
+}
+
+/// Hop-by-hop headers end at the gate in both directions, those that `Connection` names too.
+pub fn end_hop_by_hop(headers: &mut HeaderMap) {
+    const FIXED: [HeaderName; 5] =
+        [header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHORIZATION];
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            // A length that was judged must not be talked away; the message's framing is the gate's own business.
+            .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(header::CONNECTION);
+    }
+    for name in FIXED {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+    headers.remove("http2-settings");
+}

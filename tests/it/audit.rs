@@ -1,0 +1,290 @@
+//! On the record: no complete reply without its record, whatever happens to the client, the gate or the disk.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::harness::command::run;
+use crate::harness::{Merchant, Proxy, Request, have, until};
+
+fn verify(proxy: &mut Proxy) -> crate::harness::command::Ran {
+    proxy.keygate(&["audit", "verify"], b"")
+}
+
+#[test]
+fn a_write_has_a_durable_intent_before_it_leaves() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(201, r#"{"StatusCode":201,"Success":true}"#)
+    });
+    let proxy = Proxy::open(&merchant.target());
+    let client = proxy.client("webshop");
+    let mut connection = client.connect();
+    connection.start(&Request::new("POST", "/api/v2/shipments").body("{}"));
+    merchant.await_calls(1);
+    let intents = proxy.audit().of_kind("intent");
+    assert_eq!(intents.len(), 1, "the upstream has the call and the log has no intent");
+    assert_eq!(intents[0].text("endpoint"), "POST /v2/shipments");
+    merchant.release();
+    let reply = connection.reply("POST /api/v2/shipments").unwrap();
+    assert_eq!(reply.must_be(201).record(), intents[0].text("id"), "intent and outcome share an id");
+    proxy.client("webshop").get("/v2/orders");
+    assert_eq!(proxy.audit().of_kind("intent").len(), 1, "a read needs no intent");
+}
+
+#[test]
+fn personal_data_is_kept_as_hashes_that_can_be_searched_for() {
+    let merchant = Merchant::content();
+    let proxy = Proxy::open(&merchant.target());
+    let client = proxy.client("webshop");
+    let path = "/v2/orders?emailAddresses=ann.person%40example.com&page=1";
+    let (one, two) = (client.get(path), client.get(path));
+    let other = client.get("/v2/orders?emailAddresses=bob.person%40example.com");
+    let hash = |reply| proxy.record(reply).field("query")[0][1].clone();
+    assert_eq!(proxy.record(&one).field("query")[0][0], "emailAddresses");
+    assert_eq!(hash(&one), hash(&two));
+    assert_ne!(hash(&one), hash(&other));
+    client.get("/v2/products/customer-4711");
+    let log = String::from_utf8(proxy.audit().bytes()).unwrap();
+    for personal in ["ann.person", "bob.person", "customer-4711"] {
+        assert!(!log.contains(personal), "`{personal}` stands in the log");
+    }
+}
+
+#[test]
+fn every_call_that_got_a_complete_reply_is_in_the_log_after_kill_9_under_load() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let (ids, over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for worker in 0..8 {
+            let client = proxy.client("webshop");
+            let (ids, over) = (&ids, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    let Ok(mut connection) = client.try_connect() else { return };
+                    for n in 0..50 {
+                        let write = (worker + n) % 2 == 0;
+                        let request = if write {
+                            Request::new("POST", "/api/v2/shipments").body("{}")
+                        } else {
+                            Request::new("GET", "/api/v2/orders")
+                        };
+                        let Ok(reply) = connection.try_request(&request) else { return };
+                        ids.lock().unwrap().push(reply.must_be(200).record().to_owned());
+                    }
+                }
+            });
+        }
+        until("replies under load", || (ids.lock().unwrap().len() > 400).then_some(()));
+        proxy.signal("KILL");
+        over.store(true, Ordering::SeqCst);
+    });
+    proxy.wait();
+    let kept: std::collections::HashSet<String> =
+        proxy.audit().of_kind("call").iter().map(|line| line.text("id").to_owned()).collect();
+    let ids = ids.into_inner().unwrap();
+    let lost: Vec<_> = ids.iter().filter(|id| !kept.contains(*id)).collect();
+    assert!(lost.is_empty(), "{} of {} replies have no record: {lost:?}", lost.len(), ids.len());
+    proxy.run();
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    proxy.stop();
+    verify(&mut proxy).ok();
+}
+
+#[test]
+fn an_intent_without_an_outcome_is_reported_as_unknown_after_a_crash() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, "{}")
+    });
+    let mut proxy = Proxy::open(&merchant.target());
+    let mut connection = proxy.client("webshop").connect();
+    connection.start(&Request::new("POST", "/api/v2/shipments").body("{}"));
+    merchant.await_calls(1);
+    let id = proxy.audit().of_kind("intent")[0].text("id").to_owned();
+    proxy.kill();
+    proxy.run();
+    let recovered = proxy.audit().of_kind("gate").into_iter().find(|line| line.text("event.code") == "recovered");
+    assert!(recovered.is_some_and(|line| line.text("event.detail").contains('1')), "no word of the lost outcome");
+    proxy.stop();
+    let ran = verify(&mut proxy);
+    assert!(ran.stdout.contains(&id), "the report does not name the call: {ran}");
+}
+
+/// Whatever is done to the log, the gate must answer 503 and forward nothing from then on.
+fn the_gate_closes(proxy: &Proxy, merchant: &Merchant) {
+    let client = proxy.client("webshop");
+    let refused = until("a refusal because of the log", || {
+        let reply = client.try_call(&Request::new("GET", "/api/v2/orders")).ok()?;
+        (reply.status == 503).then_some(reply)
+    });
+    refused.must_be_refused(503, "audit_unavailable");
+    let before = merchant.seen().len();
+    for _ in 0..3 {
+        client.get("/v2/orders").must_be_refused(503, "audit_unavailable");
+        client.send("POST", "/v2/shipments", &serde_json::json!({})).must_be_refused(503, "audit_unavailable");
+    }
+    assert_eq!(merchant.seen().len(), before, "a call was forwarded without a record");
+}
+
+/// Ends a gate that has lost its log; it may well say so with its exit code.
+fn end(proxy: &mut Proxy) {
+    proxy.signal("TERM");
+    proxy.wait();
+}
+
+#[test]
+fn the_gate_closes_when_its_log_is_unlinked() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    for segment in proxy.audit().segments() {
+        fs::remove_file(segment).unwrap();
+    }
+    the_gate_closes(&proxy, &merchant);
+    end(&mut proxy);
+}
+
+#[test]
+fn the_gate_closes_when_its_log_is_replaced() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    for segment in proxy.audit().segments() {
+        let copy = segment.with_extension("copy");
+        fs::copy(&segment, &copy).unwrap();
+        fs::rename(&copy, &segment).unwrap();
+    }
+    the_gate_closes(&proxy, &merchant);
+    end(&mut proxy);
+}
+
+#[test]
+fn the_gate_closes_when_its_log_may_not_grow_and_loses_nothing() {
+    let merchant = Merchant::content();
+    // 64 blocks of 1 KiB (bash counts so). The signal that comes with the limit is ignored, so that the write fails.
+    let wrapper = ["bash", "-c", r#"trap "" XFSZ; ulimit -f 64; exec "$@""#, "bash"];
+    let mut proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", crate::harness::proxy::EVERYDAY).under(&wrapper);
+    });
+    a_full_log_loses_nothing(&mut proxy, &merchant);
+}
+
+fn a_full_log_loses_nothing(proxy: &mut Proxy, merchant: &Merchant) {
+    let client = proxy.client("webshop");
+    let mut ids = Vec::new();
+    let refused = loop {
+        let reply = client.get("/v2/orders");
+        if reply.status != 200 {
+            break reply;
+        }
+        ids.push(reply.record().to_owned());
+        assert!(ids.len() < 5000, "the log never fills");
+    };
+    refused.must_be_refused(503, "audit_unavailable");
+    the_gate_closes(proxy, merchant);
+    let kept: std::collections::HashSet<String> =
+        proxy.audit().of_kind("call").iter().map(|line| line.text("id").to_owned()).collect();
+    assert!(!ids.is_empty() && ids.iter().all(|id| kept.contains(id)), "a reply without its record");
+    end(proxy);
+}
+
+/// A small disk of its own, mounted over the audit folder.
+struct SmallDisk<'a>(&'a Path);
+
+impl<'a> SmallDisk<'a> {
+    fn mount(folder: &'a Path) -> Option<Self> {
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs"]).arg(folder);
+        (run(command, b"").code == Some(0)).then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let mut command = Command::new("umount");
+        command.arg("--lazy").arg(self.0);
+        run(command, b"");
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn the_gate_closes_when_the_disk_is_full_and_loses_nothing() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::prepare(&merchant.target(), |setup| {
+        setup.integration("webshop", crate::harness::proxy::EVERYDAY);
+    });
+    let folder = proxy.audit().directory().to_owned();
+    let aside = tempfile::tempdir().unwrap();
+    copy_files(&folder, aside.path());
+    let disk = SmallDisk::mount(&folder);
+    if !have("the right to mount a small disk", disk.is_some()) {
+        return;
+    }
+    copy_files(aside.path(), &folder);
+    proxy.run();
+    a_full_log_loses_nothing(&mut proxy, &merchant);
+    drop(disk);
+}
+
+#[test]
+fn a_gate_without_its_log_does_not_start() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::prepare(&merchant.target(), |setup| {
+        setup.integration("webshop", &["--allow", "orders:read"]);
+    });
+    fs::rename(proxy.audit().directory(), proxy.directory().join("elsewhere")).unwrap();
+    let ran = proxy.try_run().unwrap_err();
+    assert!(ran.stderr.contains("audit") && ran.stderr.contains("hint: "), "{ran}");
+    assert!(!proxy.audit().directory().exists(), "it was created silently");
+}
+
+#[test]
+fn two_gates_cannot_write_one_log() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let ran = proxy.keygate(&["run"], b"");
+    assert_ne!(ran.code, Some(0), "{ran}");
+    assert!(ran.stderr.starts_with("error: "), "{ran}");
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+}
+
+#[test]
+fn a_changed_record_is_found_and_named() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let reply = proxy.client("webshop").get("/v2/orders");
+    proxy.stop();
+    verify(&mut proxy).ok();
+    let segment = proxy.audit().segments().pop().unwrap();
+    let log = fs::read_to_string(&segment).unwrap();
+    fs::write(&segment, log.replacen(r#""status":200"#, r#""status":201"#, 1)).unwrap();
+    let ran = verify(&mut proxy);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    let name = segment.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(ran.stdout.contains(&name) || ran.stderr.contains(&name), "the report does not name the file: {ran}");
+    drop(reply);
+}
+
+#[test]
+fn the_log_can_be_read_while_the_gate_runs() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let id = proxy.client("webshop").get("/v2/orders").record().to_owned();
+    let lines = proxy.keygate(&["audit", "tail", "-n", "5", "--json"], b"").ok();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["id"], id);
+    let human = proxy.keygate(&["audit", "tail", "-n", "1"], b"").ok();
+    assert!(human.contains("webshop") && human.contains("GET /v2/orders") && human.contains("200"), "{human}");
+    verify(&mut proxy).ok();
+}

@@ -1,0 +1,24 @@
+//! Black-box tests: the real binary, a real TLS upstream, real clients. One binary, so that it links once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on must fail loudly"
+)]
+
+mod architecture;
+mod audit;
+mod cli;
+mod clients;
+mod hangup;
+mod harness;
+mod identity;
+mod limits;
+mod route;
+mod scrub;
+mod secrets;
+mod shutdown;
+mod targets;
+mod tls;
+mod upstream;

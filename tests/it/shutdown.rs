@@ -1,0 +1,94 @@
+//! An orderly end: calls under way are finished, the log is sealed, a second signal ends it at once.
+
+use std::fs;
+use std::net::TcpStream;
+
+use crate::harness::{Merchant, Proxy, Request, until};
+
+fn slow() -> Merchant {
+    Merchant::start(|e| {
+        e.hold();
+        e.json(200, r#"{"Success":true}"#)
+    })
+}
+
+#[test]
+fn a_call_under_way_is_finished_before_the_gate_ends() {
+    for name in ["TERM", "INT"] {
+        let merchant = slow();
+        let mut proxy = Proxy::open(&merchant.target());
+        let mut connection = proxy.client("webshop").connect();
+        connection.start(&Request::new("GET", "/api/v2/orders"));
+        merchant.await_calls(1);
+        let address = proxy.address();
+        proxy.signal(name);
+        until("a closed door", || TcpStream::connect(address).is_err().then_some(()));
+        merchant.release();
+        let reply = connection.reply("GET /api/v2/orders").unwrap();
+        assert_eq!(reply.must_be(200).json()["Success"], true);
+        let ended = proxy.wait();
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.output);
+        proxy.record(&reply);
+        proxy.keygate(&["audit", "verify"], b"").ok();
+        let last = proxy.audit().lines().pop().unwrap();
+        assert_eq!(last.text("event.code"), "stopped", "{last}");
+    }
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_the_gate_up() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let mut connection = proxy.client("webshop").connect();
+    connection.request(&Request::new("GET", "/api/v2/orders")).must_be(200);
+    proxy.stop();
+}
+
+#[test]
+fn a_call_that_outlasts_the_drain_is_cut_and_on_record() {
+    let merchant = slow();
+    let mut proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", &["--allow", "orders:read"]).set(&["listen", "drain_timeout"], "300ms");
+    });
+    let mut connection = proxy.client("webshop").connect();
+    connection.start(&Request::new("GET", "/api/v2/orders"));
+    merchant.await_calls(1);
+    proxy.signal("TERM");
+    proxy.wait();
+    assert_eq!(proxy.audit().of_kind("call").len(), 1, "the call is on record");
+    proxy.keygate(&["audit", "verify"], b"").ok();
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_loses_no_durable_record() {
+    let merchant = slow();
+    let mut proxy = Proxy::open(&merchant.target());
+    let mut connection = proxy.client("webshop").connect();
+    connection.start(&Request::new("POST", "/api/v2/shipments").body("{}"));
+    merchant.await_calls(1);
+    let address = proxy.address();
+    proxy.signal("TERM");
+    until("a closed door", || TcpStream::connect(address).is_err().then_some(()));
+    proxy.signal("TERM");
+    let ended = proxy.wait();
+    assert_ne!(ended.code, Some(0), "{}", ended.output);
+    assert_eq!(proxy.audit().of_kind("intent").len(), 1);
+    proxy.run();
+    proxy.stop();
+    proxy.keygate(&["audit", "verify"], b"").ok();
+}
+
+#[test]
+fn a_log_survives_many_starts() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    for _ in 0..3 {
+        proxy.client("webshop").get("/v2/orders").must_be(200);
+        proxy.stop();
+        proxy.run();
+    }
+    proxy.stop();
+    assert_eq!(proxy.audit().of_kind("call").len(), 3);
+    proxy.keygate(&["audit", "verify"], b"").ok();
+    assert!(fs::read_dir(proxy.audit().directory()).unwrap().count() >= 1);
+}
