@@ -155,8 +155,11 @@ fn tell_how_to_use(config: &Config, name: &str) {
         .headers
         .first()
         .map_or_else(|| "`Authorization: Bearer`".to_owned(), |header| format!("`{header}`"));
-    let base = base_url(config, config.listen.address, Some(integration.upstream));
-    output::note(&format!("  base URL  {base}\n  key in    {place}, or wherever the merchant API's own key goes\n"));
+    let address = config.listen.address;
+    if address.port() != 0 {
+        output::note(&format!("  base URL  {}\n", base_url(config, address, Some(integration.upstream))));
+    }
+    output::note(&format!("  key in    {place}, or wherever the merchant API's own key goes\n"));
     tell_to_restart();
 }
 

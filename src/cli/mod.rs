@@ -135,7 +135,15 @@ fn forbid_core_dumps() {
 mod tests {
     use clap::CommandFactory;
 
-    use super::Cli;
+    use rustix::process::{DumpableBehavior, dumpable_behavior};
+
+    use super::{Cli, forbid_core_dumps};
+
+    #[test]
+    fn no_core_dump_is_made_of_this_process() {
+        forbid_core_dumps();
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -147,7 +155,7 @@ mod tests {
         fn look(command: &clap::Command, path: &str) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let leaf = command.get_subcommands().next().is_none();
-            assert!(!leaf || help.contains("Examples:\n  keygate "), "`{path}` has no example");
+            assert!(!leaf || help.contains("Examples:\n") && help.contains("  keygate "), "`{path}` has no example");
             command.get_subcommands().for_each(|sub| look(sub, &format!("{path} {}", sub.get_name())));
         }
         look(&Cli::command(), "keygate");
