@@ -10,10 +10,11 @@ use std::thread::JoinHandle;
 
 use http::HeaderValue;
 use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::admin::Admin;
-use crate::audit::{self, Event, Kind, Log, ParamHasher, Record};
+use crate::audit::{self, Event, Kind, Log, ParamHasher, Pending, Record};
 use crate::cli::report::Failure;
 use crate::config::{self, Config};
 use crate::gateway::{Gateway, Shared, Upstream, sizes};
@@ -22,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::policy::Policy;
 use crate::server::{Server, Settings, listen, tls};
 use crate::upstream::{Connector, client, client_config};
-use crate::vault::{AgeFile, Change, KeyRing, Refresher, Vault, fetch_all, private_file};
+use crate::vault::{AgeFile, Change, KeyRing, Prepared, Refresher, Vault, VaultError, fetch_all, private_file};
 
 /// A running gate.
 pub struct Gate {
@@ -30,13 +31,17 @@ pub struct Gate {
     refresher: Refresher,
     admin: Option<AdminThread>,
     log: Log,
+    signals: Signals,
 }
 
 /// Starts everything. Nothing is created that should have existed before.
 pub fn start(config: &Config) -> Result<Gate, Failure> {
+    // First of all, so that no signal finds the process without its handlers.
+    let signals = Signals::new()?;
     let tls = server_tls(config)?;
     let hasher = hasher(&config.audit.hash_key)?;
     let vault = vault(&config.vault);
+    usable(&*vault, config)?;
     let clients = upstreams(config)?;
     let ring = Arc::new(KeyRing::new(fetch_all(&*vault, &config.upstreams)));
     for trouble in ring.troubles() {
@@ -45,7 +50,7 @@ pub fn start(config: &Config) -> Result<Gate, Failure> {
     let workers = workers(config);
     let (address, listeners) =
         listen(config.listen.address, workers).map_err(|error| cannot_listen(config.listen.address, error))?;
-    let log = open_log(config)?;
+    let (log, recovered) = open_log(config)?;
     let policy = Policy::new(config);
     let metrics = Arc::new(Metrics::new(policy.integrations().iter().map(|it| it.name.clone())));
     let shared = Arc::new(Shared {
@@ -60,13 +65,30 @@ pub fn start(config: &Config) -> Result<Gate, Failure> {
     });
     let admin = config.admin.as_ref().map(|admin| AdminThread::start(&admin.socket, shared.clone())).transpose()?;
     let refresher = refresher(config, vault, ring, log.clone())?;
-    let settings = Settings::new(&config.listen, tls, workers);
+    let settings = Settings::new(&config.listen, tls);
     let server = Server::start(address, listeners, settings, || {
         Gateway::new(shared.clone(), clients.iter().map(ClientParts::build).collect())
     })
     .map_err(|error| Failure::new("cannot start the workers").because(error))?;
-    note(&log, "started", format!("keygate {} on {address} with {workers} workers", env!("CARGO_PKG_VERSION")));
-    Ok(Gate { server, refresher, admin, log })
+    // Durable before the first call: it also shows that the log can be written at all.
+    let started = format!("keygate {} on {address} with {workers} workers", env!("CARGO_PKG_VERSION"));
+    for (code, detail) in recovered.into_iter().map(|text| ("recovered", text)).chain([("started", started)]) {
+        let noted = signals.runtime.block_on(note(&log, code, detail));
+        noted.map_err(|error| Failure::new("cannot write the audit log").because(error))?;
+    }
+    Ok(Gate { server, refresher, admin, log, signals })
+}
+
+/// A vault that cannot be read is an error of the set-up; a credential that is not in it yet is told, and its calls are
+/// refused.
+fn usable(vault: &dyn Vault, config: &Config) -> Result<(), Failure> {
+    for upstream in &config.upstreams {
+        match vault.fetch(&upstream.credential) {
+            Ok(_) | Err(VaultError::Missing { .. }) => {}
+            Err(error) => return Err(Failure::from(error)),
+        }
+    }
+    Ok(())
 }
 
 impl Gate {
@@ -78,42 +100,61 @@ impl Gate {
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once: what was acknowledged is
     /// on the disk by then, whatever happens.
     pub fn run_until_signal(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new("cannot wait for signals").because(error))?;
-        runtime.block_on(signal()).map_err(|error| Failure::new("cannot wait for signals").because(error))?;
+        let Self { server, refresher, admin, log, mut signals } = self;
+        signals.wait();
         tracing::info!("draining: no new connections, calls under way are finished; a second signal ends at once");
         std::thread::spawn(move || {
-            if runtime.block_on(signal()).is_ok() {
-                tracing::warn!("a second signal: ending at once");
-                exit_now();
-            }
+            signals.wait();
+            tracing::warn!("a second signal: ending at once");
+            exit_now();
         });
-        self.stop()
+        end(server, (refresher, admin), &log)
     }
 
     /// Drains, seals the log, and returns.
     pub fn stop(self) -> Result<(), Failure> {
-        self.server.drain();
-        drop((self.refresher, self.admin));
-        self.log.seal().map_err(|error| Failure::new("cannot seal the audit log").because(error))
+        end(self.server, (self.refresher, self.admin), &self.log)
+    }
+}
+
+fn end<Threads>(server: Server, threads: Threads, log: &Log) -> Result<(), Failure> {
+    server.drain();
+    drop(threads);
+    log.seal().map_err(|error| Failure::new("cannot seal the audit log").because(error))
+}
+
+/// SIGTERM and SIGINT, caught from the moment this exists.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::new("cannot wait for signals").because(error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let (term, int) = {
+            let _inside = runtime.enter();
+            (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?)
+        };
+        Ok(Self { runtime, term, int })
+    }
+
+    fn wait(&mut self) {
+        let Self { runtime, term, int } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        });
     }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the operator asked twice; every acknowledged record is on the disk")]
 fn exit_now() {
     std::process::exit(130);
-}
-
-async fn signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    Ok(())
 }
 
 /// Asks of a configuration what only the disk can tell. Opens no port and changes nothing.
@@ -123,13 +164,15 @@ pub fn inspect(config: &Config) -> Vec<Failure> {
     found.extend(hasher(&config.audit.hash_key).err());
     found.extend(upstreams(config).err());
     found.extend(audit_directory(&config.audit.directory).err());
-    for (slot, upstream) in fetch_all(&*vault(&config.vault), &config.upstreams).into_iter().zip(&config.upstreams) {
-        if let Err(why) = slot {
-            let what = format!("upstream `{}` has no usable credential: {why}", upstream.name);
-            found.push(Failure::new(what).hint(format!("keygate credential put {}", upstream.credential)));
-        }
-    }
+    let vault = vault(&config.vault);
+    found.extend(config.upstreams.iter().filter_map(|upstream| credential(&*vault, upstream).err()));
     found
+}
+
+fn credential(vault: &dyn Vault, upstream: &config::Upstream) -> Result<(), Failure> {
+    let credential = vault.fetch(&upstream.credential)?;
+    let hint = format!("store it for this upstream with `keygate credential put {}`", upstream.credential);
+    Prepared::new(&credential, upstream).map(drop).map_err(|why| Failure::new(why.to_string()).hint(hint))
 }
 
 fn server_tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, Failure> {
@@ -161,11 +204,11 @@ fn refresher(config: &Config, vault: Box<dyn Vault>, ring: Arc<KeyRing>, log: Lo
     let on_change = move |change| match change {
         Change::NewVersion { upstream, credential: (id, version) } => {
             tracing::info!(upstream, %id, version, "another version of the credential is in use");
-            note(&log, "credential-changed", format!("upstream {upstream}: credential {id} version {version}"));
+            drop(note(&log, "credential-changed", format!("upstream {upstream}: credential {id} version {version}")));
         }
         Change::Trouble { upstream, why, serving } => {
             tracing::error!(upstream, why, serving, "the vault does not hand out the credential");
-            note(&log, "credential-trouble", format!("upstream {upstream}: {why}"));
+            drop(note(&log, "credential-trouble", format!("upstream {upstream}: {why}")));
         }
     };
     Refresher::start(vault, config.upstreams.clone(), ring, refresh, on_change)
@@ -240,7 +283,8 @@ fn audit_directory(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn open_log(config: &Config) -> Result<Log, Failure> {
+/// The log, and what there is to say when the gate had not stopped in good order.
+fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
     let directory = &config.audit.directory;
     let (sink, resume, recovered) = audit::open(directory, config.audit.segment_size).map_err(|error| {
         let hint = error.hint();
@@ -248,10 +292,7 @@ fn open_log(config: &Config) -> Result<Log, Failure> {
     })?;
     let log = Log::start(Box::new(sink), resume)
         .map_err(|error| Failure::new("cannot start the audit log's thread").because(error))?;
-    if !recovered.stopped {
-        note(&log, "recovered", told(&recovered));
-    }
-    Ok(log)
+    Ok((log, (!recovered.stopped).then(|| told(&recovered))))
 }
 
 /// What recovery found, for the log and for people.
@@ -267,11 +308,11 @@ fn told(recovered: &audit::Recovered) -> String {
     text
 }
 
-fn note(log: &Log, code: &'static str, detail: String) {
+/// An event of the gate itself. It is written whether or not anybody waits for it.
+fn note(log: &Log, code: &'static str, detail: String) -> Pending {
     let mut record = Record::new(Kind::Gate, Timestamp::now());
     record.event = Some(Event { code, detail });
-    // Nobody waits for this one; the writer keeps it or reports that it cannot.
-    drop(log.append(&record));
+    log.append(&record)
 }
 
 /// The admin socket has a thread of its own: it must answer when the workers are busy.

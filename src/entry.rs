@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -21,6 +22,21 @@ pub struct Peer {
     pub http: Http,
 }
 
+/// Whether a call's client has hung up: set by the connection, read when the record is written.
+#[derive(Clone, Default)]
+pub struct Gone(Arc<AtomicBool>);
+
+impl Gone {
+    /// The client has hung up.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A record in the making.
 pub struct Entry {
     /// What will be written.
@@ -28,6 +44,7 @@ pub struct Entry {
     log: Log,
     metrics: Arc<Metrics>,
     envelope: Envelope,
+    gone: Gone,
     steps: Steps,
     step: Instant,
     written: bool,
@@ -36,14 +53,14 @@ pub struct Entry {
 
 impl Entry {
     /// Begins a call's record.
-    pub fn begin(peer: &Peer, log: Log, metrics: Arc<Metrics>, envelope: Envelope) -> Self {
+    pub fn begin(peer: &Peer, log: Log, metrics: Arc<Metrics>, envelope: Envelope, gone: Gone) -> Self {
         let mut record = Record::new(Kind::Call, Timestamp::now());
         record.peer = Some(peer.address);
         record.tls = Some(peer.tls.clone());
         record.http = Some(peer.http);
         let in_flight = metrics.begin();
         let (steps, step) = (Steps::default(), Instant::now());
-        Self { record, log, metrics, envelope, steps, step, written: false, _in_flight: in_flight }
+        Self { record, log, metrics, envelope, gone, steps, step, written: false, _in_flight: in_flight }
     }
 
     /// The shape of refusals to this caller.
@@ -69,6 +86,11 @@ impl Entry {
             self.record.scrubbed += times;
             self.metrics.scrubbed(times);
         }
+    }
+
+    /// The client has hung up, as its own broken body shows.
+    pub fn hung_up(&self) {
+        self.gone.set();
     }
 
     /// Counts a refusal.
@@ -104,7 +126,8 @@ impl Entry {
     /// Writes the record. The receipt comes of awaiting what this returns.
     pub fn commit(&mut self, outcome: Outcome) -> Pending {
         self.step(|s| &mut s.body);
-        self.record.outcome = Some(outcome);
+        let gone = outcome == Outcome::Complete && self.gone.is_set();
+        self.record.outcome = Some(if gone { Outcome::ClientGone } else { outcome });
         self.record.micros = Some(self.steps);
         self.written = true;
         self.log.append(&self.record)

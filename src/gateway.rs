@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::audit::{Kind, Log, ParamHasher, Proof, Record, Verdict};
 use crate::config::Config;
-use crate::entry::{Entry, Peer};
+use crate::entry::{Entry, Gone, Peer};
 use crate::limit::{Left, Limits};
 use crate::metrics::Metrics;
 use crate::policy::head::{Sizes, judge};
@@ -73,8 +73,8 @@ impl Gateway {
     }
 
     /// Serves one call. It never fails: a refusal is a reply too.
-    pub async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<ReplyBody> {
-        let mut entry = self.begin(peer, &request);
+    pub async fn handle(&self, peer: &Peer, request: Request<Incoming>, gone: Gone) -> Response<ReplyBody> {
+        let mut entry = self.begin(peer, &request, gone);
         let reply = match self.serve(&mut entry, request).await {
             Ok(reply) => reply,
             Err(refusal) => refuse(&mut entry, &refusal),
@@ -84,14 +84,14 @@ impl Gateway {
 
     /// Answers a call that was not let in at all.
     pub async fn turn_away(&self, peer: &Peer, request: Request<()>, refusal: Refusal) -> Response<ReplyBody> {
-        let mut entry = self.begin(peer, &request);
+        let mut entry = self.begin(peer, &request, Gone::default());
         let reply = refuse(&mut entry, &refusal);
         respond(reply, entry).await
     }
 
-    fn begin<B>(&self, peer: &Peer, request: &Request<B>) -> Entry {
+    fn begin<B>(&self, peer: &Peer, request: &Request<B>, gone: Gone) -> Entry {
         let Shared { log, metrics, policy, .. } = &*self.shared;
-        let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), policy.envelope());
+        let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), policy.envelope(), gone);
         entry.record.method = Some(request.method().as_str().chars().take(20).collect());
         entry
     }
@@ -204,6 +204,11 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
     if let Refusal::Identity(why) = refusal {
         entry.record.integration = why.integration().map(|it| it.name.clone());
     }
+    match refusal {
+        Refusal::Upstream(UpstreamError::UploadBroken) => entry.hung_up(),
+        Refusal::Policy(denied) => entry.record.rule.clone_from(&denied.rule),
+        _ => {}
+    }
     entry.count(code);
     let detail = entry.record.detail.as_deref().unwrap_or_default();
     let record = entry.record.id;
@@ -214,6 +219,7 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
     }
     let mut reply = Reply::refusal(refusal.render(entry.envelope(), entry.record.id));
     if let Refusal::Limit(why) = refusal {
+        entry.record.limit_left = Some(0);
         let left = Left { level: why.bucket.level, quota: why.bucket.quota, calls: 0 };
         say_limit(&mut reply, left, why.seconds());
     }
@@ -244,5 +250,5 @@ fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
 
 /// What a gate is made of that the configuration says.
 pub fn sizes(config: &Config) -> Sizes {
-    Sizes { max_target: config.listen.max_target, max_body: config.listen.max_body }
+    Sizes { max_head: config.listen.max_head, max_target: config.listen.max_target, max_body: config.listen.max_body }
 }

@@ -77,6 +77,7 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Head(Unacceptable::Method) | Self::Call(Misread::UnknownMethod(_)) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Head(Unacceptable::TooLarge(_)) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Head(Unacceptable::TargetTooLong(_)) => StatusCode::URI_TOO_LONG,
             Self::Head(Unacceptable::BodyTooLarge(_)) | Self::Upstream(UpstreamError::BodyTooLarge(_)) => {
                 StatusCode::PAYLOAD_TOO_LARGE
@@ -183,7 +184,8 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Call(Misread::UnknownMethod(methods)) => {
-                let list: Vec<_> = methods.iter().map(http::Method::as_str).collect();
+                let head = methods.contains(&http::Method::GET).then_some("HEAD");
+                let list: Vec<_> = methods.iter().map(http::Method::as_str).chain(head).collect();
                 if let Ok(value) = HeaderValue::from_str(&list.join(", ")) {
                     headers.insert(header::ALLOW, value);
                 }
@@ -243,8 +245,8 @@ const ENCODE: &str = "send the target in its plain form, each value percent-enco
 
 fn ask_for_key(why: &Unproven) -> String {
     match why {
-        Unproven::Missing => {
-            "put it where the API's own key goes, or into the header `authorization: Bearer kg_…`".to_owned()
+        Unproven::Missing(slots) => {
+            format!("put it where the API's own key goes ({slots}), or into the header `authorization: Bearer kg_…`")
         }
         Unproven::Differ => "send the key in one place only".to_owned(),
         Unproven::Malformed => "a scoped key begins with `kg_`; the API's own key is not to be sent here".to_owned(),

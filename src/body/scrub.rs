@@ -1,8 +1,8 @@
 //! The real key never reaches an integration, not even when the upstream echoes it.
 //!
-//! A [`Scrubber`] knows the spellings of one key: raw, JSON-escaped, percent-encoded (reserved bytes only or every byte, in
-//! either case), and Base64 in both alphabets at each of the three alignments. What matches is overwritten with `x`, so
-//! lengths stay as announced. A [`Scrub`] is the state of one stream: it finds spellings that lie across chunk borders.
+//! A [`Scrubber`] knows the spellings of one key: raw (in either case), JSON-escaped, percent-encoded (reserved bytes only or every byte, in
+//! either case, and any mixture of the two), and Base64 in both alphabets at each of the three alignments. What matches is
+//! overwritten with `x`, so lengths stay as announced. A [`Scrub`] is the state of one stream: it finds spellings that lie across chunk borders.
 
 use std::sync::Arc;
 
@@ -17,6 +17,36 @@ pub struct Scrubber {
     searcher: AhoCorasick,
     spellings: Vec<Zeroizing<Vec<u8>>>,
     longest: usize,
+    /// Finds the key in text whose percent-escapes were undone, whatever bytes of it were escaped.
+    plain: AhoCorasick,
+    key: Zeroizing<Vec<u8>>,
+}
+
+/// A text with its percent-escapes undone.
+struct Unescaped {
+    bytes: Vec<u8>,
+    /// Where each byte began, and at the end where the text ends.
+    starts: Vec<usize>,
+}
+
+impl Unescaped {
+    fn new(text: &[u8]) -> Self {
+        let (mut bytes, mut starts) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1));
+        let mut at = 0;
+        while at < text.len() {
+            starts.push(at);
+            let value = (text[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten().and_then(hex_pair);
+            bytes.push(value.unwrap_or(text[at]));
+            at += if value.is_some() { 3 } else { 1 };
+        }
+        starts.push(at);
+        Self { bytes, starts }
+    }
+}
+
+fn hex_pair(pair: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()
 }
 
 impl Scrubber {
@@ -33,12 +63,23 @@ impl Scrubber {
             .ascii_case_insensitive(false)
             .build(spellings.iter().map(|s| s.as_slice()))
             .ok()?;
-        Some(Self { searcher, spellings, longest })
+        let plain = AhoCorasick::builder().ascii_case_insensitive(true).build([key]).ok()?;
+        Some(Self {
+            searcher,
+            spellings,
+            longest: longest.max(key.len() * 3),
+            plain,
+            key: Zeroizing::new(key.to_vec()),
+        })
     }
 
     /// Whether these bytes hold the key in one of its spellings.
     pub fn finds(&self, bytes: &[u8]) -> bool {
-        self.searcher.is_match(bytes)
+        self.searcher.is_match(bytes) || self.finds_escaped(bytes)
+    }
+
+    fn finds_escaped(&self, bytes: &[u8]) -> bool {
+        memchr::memchr(b'%', bytes).is_some() && self.plain.is_match(&Unescaped::new(bytes).bytes)
     }
 
     /// Overwrites every spelling in a whole text; says how many there were. Untouched bytes are not copied.
@@ -56,18 +97,43 @@ impl Scrubber {
         for range in &found {
             bytes[range.clone()].fill(b'x');
         }
-        u32::try_from(found.len()).unwrap_or(u32::MAX)
+        let mut count = found.len();
+        if self.finds_escaped(bytes) {
+            let text = Unescaped::new(bytes);
+            for found in self.plain.find_iter(&text.bytes) {
+                bytes[text.starts[found.start()]..text.starts[found.end()]].fill(b'x');
+                count += 1;
+            }
+        }
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// How many bytes at the end could be the beginning of a spelling.
     fn open_end(&self, bytes: &[u8]) -> usize {
         let from = bytes.len().saturating_sub(self.longest.saturating_sub(1));
-        (from..bytes.len())
-            .find(|&at| {
-                let tail = &bytes[at..];
-                self.spellings.iter().any(|s| s.len() > tail.len() && s.starts_with(tail))
-            })
-            .map_or(0, |at| bytes.len() - at)
+        let literal = (from..bytes.len()).find(|&at| {
+            let tail = &bytes[at..];
+            self.spellings.iter().any(|s| s.len() > tail.len() && s.starts_with(tail))
+        });
+        let escaped = memchr::memchr(b'%', &bytes[from..]).and_then(|_| self.open_escaped(&bytes[from..]));
+        let open = literal.into_iter().chain(escaped.map(|at| from + at)).min();
+        open.map_or(0, |at| bytes.len() - at)
+    }
+
+    /// Where the beginning of a partly escaped key, or of an escape, stands at the end.
+    fn open_escaped(&self, tail: &[u8]) -> Option<usize> {
+        // An escape that is cut in two says nothing yet: what stands before it is judged, and it is carried along.
+        let near = tail.len().saturating_sub(2);
+        let cut = memchr::memchr(b'%', &tail[near..]).map_or(tail.len(), |at| near + at);
+        let text = Unescaped::new(&tail[..cut]);
+        let begins = |at: &usize| {
+            let rest = &text.bytes[*at..];
+            self.key
+                .get(..rest.len())
+                .is_some_and(|start| rest.len() < self.key.len() && start.eq_ignore_ascii_case(rest))
+        };
+        let open = (0..text.bytes.len()).find(begins).map(|at| text.starts[at]);
+        open.or((cut < tail.len()).then_some(cut))
     }
 }
 
@@ -119,7 +185,9 @@ impl Scrub {
 }
 
 fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
-    let mut all = vec![key.to_vec(), json_escaped(key, false), json_escaped(key, true)];
+    // A key of hex digits is as often written in capitals.
+    let mut all = vec![key.to_vec(), key.to_ascii_uppercase(), key.to_ascii_lowercase()];
+    all.extend([json_escaped(key, false), json_escaped(key, true), dotnet_escaped(key)]);
     for escape_all in [false, true] {
         for upper in [false, true] {
             all.push(percent(key, escape_all, upper));
@@ -140,6 +208,21 @@ fn json_escaped(key: &[u8], slash: bool) -> Vec<u8> {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             b'/' if slash => out.extend_from_slice(b"\\/"),
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+/// As .NET's own JSON writer does by default.
+fn dotnet_escaped(key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len() + 16);
+    for &byte in key {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'"' | b'&' | b'\'' | b'+' | b'<' | b'>' | b'`' => {
+                out.extend_from_slice(format!("\\u{byte:04X}").as_bytes())
+            }
             _ => out.push(byte),
         }
     }
@@ -196,12 +279,19 @@ mod tests {
             let scrubber = Arc::new(Scrubber::new(key).unwrap());
             let mut texts = vec![key.to_vec(), percent(key, false, true), percent(key, true, false)];
             texts.extend((0..3).map(|n| STANDARD.encode([&b"abc"[..n], key, b"rest"].concat()).into_bytes()));
+            let mixed: String = key
+                .iter()
+                .enumerate()
+                .map(|(n, b)| if n % 3 == 0 { format!("%{b:02x}") } else { char::from(*b).to_string() })
+                .collect();
+            texts.push(mixed.into_bytes());
+            texts.push(dotnet_escaped(key));
             texts.push(serde_json::to_vec(std::str::from_utf8(key).unwrap()).unwrap());
             for text in texts {
                 let whole = [b"{\"Message\":\"API key is unknown: ", &text[..], b"\"}"].concat();
                 for at in 0..=whole.len() {
                     let (clean, count) = stream(&scrubber, &[&whole[..at], &whole[at..]]);
-                    assert_eq!((clean.len(), count), (whole.len(), 1), "{}", String::from_utf8_lossy(&whole));
+                    assert_eq!((clean.len(), count), (whole.len(), 1), "{at}: {}", String::from_utf8_lossy(&whole));
                     assert!(!scrubber.finds(&clean));
                 }
             }

@@ -12,7 +12,9 @@ use crate::profile::{self, Endpoint, Found};
 /// A request that means one endpoint. Only [`Policy::read`] makes one.
 ///
 /// ```compile_fail
-/// let call = keygate::policy::Call { endpoint: todo!(), index: 0, method: todo!(), path: vec![], query: vec![] };
+/// fn forge<'a>(like: keygate::policy::Call<'a>) -> keygate::policy::Call<'a> {
+///     keygate::policy::Call { ..like }
+/// }
 /// ```
 pub struct Call<'a> {
     endpoint: Arc<Endpoint>,

@@ -14,6 +14,9 @@ pub enum Unacceptable {
     /// `Host` (or the authority) is missing, doubled or holds user information.
     #[error("the request names no host, or more than one, or user information in it")]
     Host,
+    /// The head is larger than the limit, bytes.
+    #[error("the request head is larger than {0} bytes")]
+    TooLarge(u32),
     /// The target is longer than the limit, bytes.
     #[error("the request target is longer than {0} bytes")]
     TargetTooLong(u32),
@@ -29,6 +32,7 @@ impl Unacceptable {
             Self::Method => "method_refused",
             Self::Upgrade => "upgrade_refused",
             Self::Host => "host_refused",
+            Self::TooLarge(_) => "head_too_large",
             Self::TargetTooLong(_) => "target_too_long",
             Self::BodyTooLarge(_) => "body_too_large",
         }
@@ -38,6 +42,8 @@ impl Unacceptable {
 /// Sizes that a head is held to.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
+    /// Largest head, bytes.
+    pub max_head: u32,
     /// Longest target, bytes.
     pub max_target: u32,
     /// Largest body, bytes.
@@ -53,6 +59,9 @@ pub fn judge(method: &Method, uri: &Uri, headers: &HeaderMap, sizes: Sizes) -> R
         return Err(Unacceptable::Upgrade);
     }
     one_host(uri, headers)?;
+    if size(headers) > sizes.max_head as usize {
+        return Err(Unacceptable::TooLarge(sizes.max_head));
+    }
     let target = uri.path_and_query().map_or(0, |t| t.as_str().len());
     if target > sizes.max_target as usize {
         return Err(Unacceptable::TargetTooLong(sizes.max_target));
@@ -86,6 +95,11 @@ fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Unacceptable> {
     Ok(())
 }
 
+/// As the fields stand on the wire of HTTP/1.1.
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
 fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -100,7 +114,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        judge(&parts.method, &parts.uri, &parts.headers, Sizes { max_target: 20, max_body: 100 })
+        judge(&parts.method, &parts.uri, &parts.headers, Sizes { max_head: 200, max_target: 20, max_body: 100 })
     }
 
     #[test]
@@ -116,6 +130,8 @@ mod tests {
         assert_eq!(judged("GET", "https://a/v2", &[("host", "b")]), Err(Unacceptable::Host));
         assert_eq!(judged("GET", "/v2", &[("host", "a@b")]), Err(Unacceptable::Host));
         assert_eq!(judged("GET", "/v2/orders?a=1234567890", &[host]), Err(Unacceptable::TargetTooLong(20)));
+        let long = "x".repeat(200);
+        assert_eq!(judged("GET", "/v2", &[host, ("x-long", &long)]), Err(Unacceptable::TooLarge(200)));
         assert_eq!(judged("POST", "/v2", &[host, ("content-length", "101")]), Err(Unacceptable::BodyTooLarge(100)));
     }
 }

@@ -55,8 +55,8 @@ pub struct Query<'a> {
 /// Why nobody was identified. The integration is named where the key was a known one.
 #[derive(Clone)]
 pub enum Unproven {
-    /// No slot holds anything.
-    Missing,
+    /// No slot holds anything; these there are.
+    Missing(Arc<str>),
     /// Two slots hold different keys.
     Differ,
     /// Not a scoped key: wrong form, or its checksum fails.
@@ -72,7 +72,7 @@ pub enum Unproven {
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => write!(f, "the request carries no scoped key"),
+            Self::Missing(_) => write!(f, "the request carries no scoped key"),
             Self::Differ => write!(f, "the request carries two different keys"),
             Self::Malformed => write!(f, "the key is not a scoped key: it has another form, or a character is wrong"),
             Self::Unknown => write!(f, "no integration has this scoped key"),
@@ -92,7 +92,7 @@ impl Unproven {
     /// The stable refusal code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Missing => "key_missing",
+            Self::Missing(_) => "key_missing",
             Self::Differ => "keys_differ",
             Self::Malformed => "key_malformed",
             Self::Unknown => "key_unknown",
@@ -105,7 +105,7 @@ impl Unproven {
     pub fn integration(&self) -> Option<&Arc<Integration>> {
         match self {
             Self::Expired(it) | Self::Revoked(it) => Some(it),
-            Self::Missing | Self::Differ | Self::Malformed | Self::Unknown => None,
+            Self::Missing(_) | Self::Differ | Self::Malformed | Self::Unknown => None,
         }
     }
 }
@@ -161,7 +161,7 @@ impl Policy {
                 None => found = Some((key, means)),
             }
         }
-        found.ok_or(Unproven::Missing)
+        found.ok_or_else(|| Unproven::Missing(self.slots_told.clone()))
     }
 }
 

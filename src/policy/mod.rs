@@ -29,6 +29,7 @@ pub struct Policy {
     /// Integrations by the first eight bytes of a key's hash; the whole hash is compared afterwards, in constant time.
     by_key: HashMap<[u8; 8], Vec<(KeyHash, usize)>>,
     slots: Slots,
+    slots_told: Arc<str>,
     envelope: Envelope,
 }
 
@@ -70,7 +71,9 @@ impl Policy {
                 by_key.entry(short(&key.sha256)).or_default().push((key.clone(), index));
             }
         }
-        Self { integrations, by_key, slots: all_slots(config), envelope: common_envelope(config) }
+        let slots = all_slots(config);
+        let slots_told = tell(&slots).into();
+        Self { integrations, by_key, slots, slots_told, envelope: common_envelope(config) }
     }
 
     /// The shape of refusals for callers that are not known yet: the profiles' own where all share one.
@@ -153,6 +156,13 @@ fn all_slots(config: &Config) -> Slots {
         }
     }
     all
+}
+
+/// The slots, for people: "header `x-ce-key`, query `apikey`".
+fn tell(slots: &Slots) -> String {
+    let headers = slots.headers.iter().map(|name| format!("header `{name}`"));
+    let queries = slots.queries.iter().map(|name| format!("query `{name}`"));
+    headers.chain(queries).collect::<Vec<_>>().join(", ")
 }
 
 fn common_envelope(config: &Config) -> Envelope {

@@ -117,6 +117,7 @@ fn unrecorded(entry: &Entry, closed: Closed) -> http::Response<ReplyBody> {
     let refusal = Refusal::from(closed);
     entry.count(refusal.code());
     let (mut head, body) = refusal.render(entry.envelope(), entry.record.id);
+    head.headers.insert(RECORD_HEADER, entry.id_header());
     if entry.left_for_upstream() {
         head.headers.insert(OUTCOME_HEADER, HeaderValue::from_static("unknown"));
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -15,6 +16,7 @@ use hyper_util::server::graceful::{GracefulConnection, Watcher};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -26,7 +28,7 @@ use super::hello::{self, First, Hello};
 use super::prefixed::Prefixed;
 use super::{Settings, tls};
 use crate::audit::{Http, TlsFacts};
-use crate::entry::Peer;
+use crate::entry::{Gone, Peer};
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 use crate::reply::ReplyBody;
@@ -130,8 +132,8 @@ impl Connection {
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.settings.head_timeout)
-            .max_header_size(self.settings.max_head as usize)
-            .max_headers(100)
+            .max_header_size(self.settings.hard_head())
+            .max_headers(256)
             .serve_connection(TokioIo::new(stream), self.service(peer))
     }
 
@@ -139,7 +141,7 @@ impl Connection {
         hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(128)
-            .max_header_list_size(self.settings.max_head)
+            .max_header_list_size(u32::try_from(self.settings.hard_head()).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(100)
             .initial_stream_window_size(256 * 1024)
@@ -208,19 +210,42 @@ impl Calls {
 
 impl Service<(Arc<Peer>, Request<Incoming>)> for Calls {
     type Response = Response<ReplyBody>;
-    type Error = tokio::task::JoinError;
-    type Future = tokio::task::JoinHandle<Response<ReplyBody>>;
+    type Error = JoinError;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, (peer, request): (Arc<Peer>, Request<Incoming>)) -> Self::Future {
-        let (gateway, running) = (self.gateway.clone(), self.running.clone());
-        tokio::spawn(async move {
-            let response = gateway.handle(&peer, request).await;
+        let (gateway, running, gone) = (self.gateway.clone(), self.running.clone(), Gone::default());
+        let hung_up = gone.clone();
+        let task = tokio::spawn(async move {
+            let response = gateway.handle(&peer, request, gone).await;
             drop(running);
             response
-        })
+        });
+        Waiting { task, hung_up }
+    }
+}
+
+/// A client that waits for its reply. The connection drops this when the client hangs up.
+pub(super) struct Waiting {
+    task: JoinHandle<Response<ReplyBody>>,
+    hung_up: Gone,
+}
+
+impl Future for Waiting {
+    type Output = Result<Response<ReplyBody>, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.task).poll(cx)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // After the reply this changes nothing: its record is written.
+        self.hung_up.set();
     }
 }

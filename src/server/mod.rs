@@ -29,8 +29,8 @@ pub struct Settings {
     pub tls: Arc<ServerConfig>,
     /// Largest request head, bytes.
     pub max_head: u32,
-    /// Calls under way in one worker.
-    pub max_in_flight: usize,
+    /// Calls under way at once, over all workers.
+    pub in_flight: Arc<Semaphore>,
     /// Connections open at once, over all workers.
     pub connections: Arc<Semaphore>,
     /// Time for the hello and the handshake.
@@ -74,17 +74,25 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 impl Settings {
-    /// From the configuration. The in-flight limit is shared out between the workers.
-    pub fn new(listen: &Listen, tls: Arc<ServerConfig>, workers: usize) -> Self {
+    /// From the configuration.
+    pub fn new(listen: &Listen, tls: Arc<ServerConfig>) -> Self {
         Self {
             tls,
             max_head: listen.max_head,
-            max_in_flight: (listen.max_in_flight as usize).div_ceil(workers).max(1),
+            in_flight: Arc::new(Semaphore::new(listen.max_in_flight as usize)),
             connections: Arc::new(Semaphore::new(listen.max_connections as usize)),
             handshake_timeout: listen.handshake_timeout,
             head_timeout: listen.head_timeout,
             drain_timeout: listen.drain_timeout,
         }
+    }
+}
+
+impl Settings {
+    /// Where hyper itself stops reading a head, bytes: far enough above the limit that the gate can refuse in its own
+    /// words, near enough that nobody fills memory.
+    fn hard_head(&self) -> usize {
+        self.max_head as usize * 2 + 8 * 1024
     }
 }
 

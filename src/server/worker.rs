@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::Settings;
 use super::connection::{Calls, Connection};
@@ -40,7 +41,7 @@ impl Worker {
         // The two limits at this edge are tower's own: shed what the in-flight limit does not take at once.
         let calls = ServiceBuilder::new()
             .load_shed()
-            .concurrency_limit(self.settings.max_in_flight)
+            .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.settings.in_flight.clone()))
             .service(Calls::new(self.gateway.clone(), running.clone()));
         loop {
             let accepted = tokio::select! {

@@ -137,6 +137,7 @@ pub fn end_hop_by_hop(headers: &mut HeaderMap) {
     for name in FIXED {
         headers.remove(name);
     }
+    headers.remove(header::PROXY_AUTHENTICATE);
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
     headers.remove("http2-settings");

@@ -24,7 +24,7 @@ fn a_verbose_gate_logs_no_key() {
         e.json(401, &format!(r#"{{"StatusCode":401,"Message":"API key is unknown: {key}"}}"#))
     });
     let mut proxy = Proxy::prepare(&merchant.target(), |setup| {
-        setup.integration("webshop", &["--allow", "orders:read"]).run_args = vec!["--log".into(), "trace".into()];
+        setup.integration("webshop", &["--allow", "orders:read"]).run_args = vec!["--log".into(), "debug".into()];
     });
     proxy.run();
     let client = proxy.client("webshop");

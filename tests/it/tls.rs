@@ -29,24 +29,14 @@ impl OldServer {
         std::fs::write(&certificate, leaf.certificate).unwrap();
         std::fs::write(&key, leaf.key).unwrap();
         let mut command = Command::new("openssl");
-        command.args([
-            "s_server",
-            "-accept",
-            "127.0.0.1:0",
-            version,
-            "-cipher",
-            "ALL:@SECLEVEL=0",
-            "-quiet",
-            "-naccept",
-            "1",
-        ]);
+        command.args(["s_server", "-accept", "127.0.0.1:0", version, "-cipher", "ALL:@SECLEVEL=0", "-naccept", "1"]);
         command.arg("-cert").arg(certificate).arg("-key").arg(key);
         command.args(["-no_ign_eof"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(':').next().and_then(|p| p.parse().ok());
-        Self(child, port.unwrap_or_else(|| panic!("openssl s_server said: {line}")))
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let ready = lines.into_iter().find(|line| line.starts_with("ACCEPT"));
+        let port = ready.as_deref().and_then(|line| line.trim().rsplit(':').next()).and_then(|p| p.parse().ok());
+        Self(child, port.unwrap_or_else(|| panic!("openssl s_server said: {ready:?}")))
     }
 }
 

@@ -13,7 +13,7 @@ const STATUSES: [u16; 29] = [
 ];
 
 /// Header names that may reach a client.
-const HEADERS: [&str; 31] = [
+const HEADERS: [&str; 32] = [
     "accept-ranges",
     "age",
     "allow",
@@ -28,6 +28,7 @@ const HEADERS: [&str; 31] = [
     "date",
     "etag",
     "expires",
+    "keygate-outcome",
     "keygate-record",
     "keygate-refusal",
     "last-modified",
@@ -135,7 +136,7 @@ impl Reply {
     fn check_refusal(&self) {
         assert!(self.status >= 400, "a refusal that looks like success: {self}");
         let code = self.refusal();
-        assert!(code.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "an odd code: {self}");
+        assert!(code.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "an odd code: {self}");
         if self.status == 429 {
             assert!(
                 self.header("retry-after").parse::<u32>().is_ok_and(|s| s >= 1),
