@@ -221,7 +221,7 @@ fn dotnet_escaped(key: &[u8]) -> Vec<u8> {
         match byte {
             b'\\' => out.extend_from_slice(b"\\\\"),
             b'"' | b'&' | b'\'' | b'+' | b'<' | b'>' | b'`' => {
-                out.extend_from_slice(format!("\\u{byte:04X}").as_bytes())
+                out.extend_from_slice(format!("\\u{byte:04X}").as_bytes());
             }
             _ => out.push(byte),
         }

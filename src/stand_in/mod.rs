@@ -4,8 +4,8 @@
 //! acknowledgement, rate-limit headers, and the 401 that repeats an unknown key; and it can misbehave on request
 //! ([`Faults`]). It knows nothing of the rest of this crate and imports none of it.
 //!
-//! In reading order: [`server`] listens, [`service`] takes one call through [`target`], [`auth`], [`rate`] and [`route`] to
-//! an endpoint ([`products`], [`orders`], …), which works on the [`state`] and answers in the [`envelope`].
+//! In reading order: `server` listens, `service` takes one call through `target`, `auth`, `rate` and `route` to
+//! an endpoint (`products`, `orders`, …), which works on the `state` and answers in the `envelope`.
 
 #![allow(clippy::unnecessary_wraps, reason = "endpoints share one signature, also those that cannot fail")]
 

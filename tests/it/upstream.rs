@@ -70,7 +70,9 @@ fn an_upstream_that_accepts_and_says_nothing_is_504_while_connecting() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
     let target = Target { port, ca_pem: Pki::new().ca_pem().into(), base_path: "/api".into() };
-    let proxy = Proxy::start(&target, |setup| drop(impatient(setup, "connect_timeout")));
+    let proxy = Proxy::start(&target, |setup| {
+        impatient(setup, "connect_timeout");
+    });
     proxy.client("webshop").get("/v2/orders").must_be_refused(504, "upstream_connect_timeout");
 }
 
@@ -80,7 +82,9 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
         e.hold();
         e.json(200, "{}")
     });
-    let proxy = Proxy::start(&merchant.target(), |setup| drop(impatient(setup, "head_timeout")));
+    let proxy = Proxy::start(&merchant.target(), |setup| {
+        impatient(setup, "head_timeout");
+    });
     proxy.client("webshop").get("/v2/orders").must_be_refused(504, "upstream_head_timeout");
 }
 
@@ -152,7 +156,9 @@ fn a_small_reply_that_breaks_off_is_502() {
 #[test]
 fn a_small_reply_that_stalls_is_504() {
     let merchant = partly("content-length: 1000\r\n", 500, hold);
-    let proxy = Proxy::start(&merchant.target(), |setup| drop(impatient(setup, "body_timeout")));
+    let proxy = Proxy::start(&merchant.target(), |setup| {
+        impatient(setup, "body_timeout");
+    });
     proxy.client("webshop").get("/v2/orders").must_be_refused(504, "upstream_body_timeout");
 }
 
@@ -161,7 +167,9 @@ fn a_large_reply_that_breaks_off_or_stalls_is_never_passed_on_as_a_whole_one() {
     for head in ["content-length: 1048576\r\n", CHUNKED] {
         for end in [cut as fn(&mut Exchange) -> _, hold] {
             let merchant = partly(head, 500_000, end);
-            let proxy = Proxy::start(&merchant.target(), |setup| drop(impatient(setup, "body_timeout")));
+            let proxy = Proxy::start(&merchant.target(), |setup| {
+                impatient(setup, "body_timeout");
+            });
             assert!(proxy.client("webshop").try_call(&get_orders()).is_err(), "a cut reply looks whole");
             let record = until("the record", || proxy.audit().of_kind("call").pop());
             assert_eq!(record.text("outcome"), "upstream-cut", "{record}");
