@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -24,6 +25,9 @@ use crate::policy::Policy;
 use crate::server::{Server, Settings, listen, tls};
 use crate::upstream::{Connector, client, client_config};
 use crate::vault::{AgeFile, Change, KeyRing, Prepared, Refresher, Vault, VaultError, fetch_all, private_file};
+
+/// A second signal this soon after the first is the same one, delivered to the process and to its group.
+const ECHO: Duration = Duration::from_millis(100);
 
 /// A running gate.
 pub struct Gate {
@@ -102,9 +106,13 @@ impl Gate {
     pub fn run_until_signal(self) -> Result<(), Failure> {
         let Self { server, refresher, admin, log, mut signals } = self;
         signals.wait();
+        let first = Instant::now();
         tracing::info!("draining: no new connections, calls under way are finished; a second signal ends at once");
         std::thread::spawn(move || {
             signals.wait();
+            while first.elapsed() < ECHO {
+                signals.wait();
+            }
             tracing::warn!("a second signal: ending at once");
             exit_now();
         });

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -18,6 +19,9 @@ use super::{Event, Kind, Record, Sink};
 
 /// Records waiting to be written may take this much memory, bytes. Beyond it, calls are refused until the disk is back.
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
+
+/// Under load, time from the beginning of one sync to that of the next.
+const BUSY: Duration = Duration::from_micros(400);
 
 /// Where a log goes on: what the next record's number is, and the chain value it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +237,8 @@ fn write_all(inner: &Inner, mut sink: Box<dyn Sink>, resume: Resume) {
     let mut chain = Chain::new(resume.chain);
     let mut seq = resume.next_seq;
     let (mut taken, mut lines) = (Batch::default(), Vec::new());
-    while next_batch(inner, &mut taken) {
+    let mut pace = Pace::default();
+    while next_batch(inner, &mut taken, &mut pace) {
         lines.clear();
         let mut from = 0;
         for &end in &taken.ends {
@@ -250,8 +255,25 @@ fn write_all(inner: &Inner, mut sink: Box<dyn Sink>, resume: Resume) {
     }
 }
 
+/// Keeps a busy log from syncing for every handful of records: each sync costs the same, whatever it holds.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// A batch of one is a quiet log, where nobody is made to wait. After a larger one, syncs begin at most once in
+    /// [`BUSY`]; what arrives meanwhile goes into the next one together.
+    fn rest(&self, batch: usize) {
+        if let Some(left) = self.last.and_then(|last| BUSY.checked_sub(last.elapsed())).filter(|_| batch > 1) {
+            std::thread::sleep(left);
+        }
+    }
+}
+
 /// Waits for records and swaps them out; false when the log is to be sealed and nothing is left.
-fn next_batch(inner: &Inner, taken: &mut Batch) -> bool {
+fn next_batch(inner: &Inner, taken: &mut Batch, pace: &mut Pace) -> bool {
+    pace.rest(taken.ends.len());
     taken.bytes.clear();
     taken.ends.clear();
     let mut queue = lock(&inner.queue);
@@ -264,6 +286,7 @@ fn next_batch(inner: &Inner, taken: &mut Batch) -> bool {
     }
     queue.idle = false;
     std::mem::swap(&mut queue.batch, taken);
+    pace.last = Some(Instant::now());
     true
 }
 

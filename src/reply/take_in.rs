@@ -1,5 +1,6 @@
 //! An upstream's reply, taken in: headers cleaned, body read when it is small.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -7,11 +8,12 @@ use http::response::Parts;
 use http::{HeaderValue, header};
 use http_body::Body;
 use http_body_util::BodyExt;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tokio::time::{Instant, timeout_at};
 
 use super::streaming::Source;
-use super::{BodyTimes, Content, Reply};
+use super::{BodyTimes, Reply};
 use crate::audit::EnvelopeFacts;
 use crate::body::Scrub;
 use crate::entry::Entry;
@@ -39,7 +41,7 @@ pub async fn take_in(
     let (start, ended) = gather(&mut inbound, times).await?;
     if !ended {
         let scrub = Scrub::new(injected.scrubber.clone());
-        return Ok(Reply { head, content: Content::Stream(Box::new(Source { start, inbound, scrub, times })) });
+        return Ok(Reply { head, content: super::Content::Stream(Box::new(Source { start, inbound, scrub, times })) });
     }
     if let Some(lease) = inbound.lease.take() {
         lease.give_back();
@@ -49,7 +51,7 @@ pub async fn take_in(
     if is_json(&head) {
         entry.record.envelope = envelope(&body);
     }
-    Ok(Reply { head, content: Content::Whole(body) })
+    Ok(Reply { head, content: super::Content::Whole(body) })
 }
 
 fn refuse_encoded(head: &Parts) -> Result<(), UpstreamError> {
@@ -124,42 +126,116 @@ fn envelope(body: &[u8]) -> Option<EnvelopeFacts> {
     #[serde(rename_all = "PascalCase")]
     struct Outer {
         success: Option<bool>,
-        log_id: Option<serde_json::Value>,
-        request_id: Option<serde_json::Value>,
-        #[serde(default, deserialize_with = "leniently")]
-        content: Option<Inner>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Inner {
-        rejected_count: Option<u64>,
-    }
-    /// `Content` is a list, a number or text as often as an object.
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Lenient {
-        Object(Inner),
-        Other(serde::de::IgnoredAny),
-    }
-    fn leniently<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Inner>, D::Error> {
-        Ok(match Lenient::deserialize(d)? {
-            Lenient::Object(inner) => Some(inner),
-            Lenient::Other(_) => None,
-        })
-    }
-    fn short(value: Option<serde_json::Value>) -> Option<String> {
-        match value? {
-            serde_json::Value::String(text) => Some(text.chars().take(64).collect()),
-            serde_json::Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
+        log_id: Option<Handle>,
+        request_id: Option<Handle>,
+        #[serde(default)]
+        content: Content,
     }
     let outer: Outer = serde_json::from_slice(body).ok()?;
     let facts = EnvelopeFacts {
         success: outer.success,
-        log_id: short(outer.log_id),
-        request_id: short(outer.request_id),
-        rejected: outer.content.and_then(|inner| inner.rejected_count),
+        log_id: outer.log_id.and_then(|handle| handle.0),
+        request_id: outer.request_id.and_then(|handle| handle.0),
+        rejected: outer.content.rejected,
     };
     (facts != EnvelopeFacts::default()).then_some(facts)
+}
+
+/// A support handle of the merchant API: text or a number; anything else is passed over.
+struct Handle(Option<String>);
+
+impl<'de> Deserialize<'de> for Handle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Some(text.chars().take(64).collect()),
+            serde_json::Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }))
+    }
+}
+
+/// `Content` is a list, a number or text as often as an object; of an object, `RejectedCount` is looked at. Nothing of
+/// the rest is built: on most replies this is all there is to read.
+#[derive(Default)]
+struct Content {
+    rejected: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+        let mut content = Content::default();
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            if name == "RejectedCount" {
+                content.rejected = map.next_value::<serde_json::Value>()?.as_u64();
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(content)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Content::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Content, E> {
+        Ok(Content::default())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Content, E> {
+        Ok(Content::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Content, E> {
+        Ok(Content::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Content, E> {
+        Ok(Content::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Content, E> {
+        Ok(Content::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Content, E> {
+        Ok(Content::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_is_read_whatever_its_content_is() {
+        for content in ["[]", "[{\"a\":[1]}]", "null", "true", "-1", "1.5", "\"text\"", "{\"Other\":{}}"] {
+            let body = format!(
+                "{{\"Content\":{content},\"Success\":true,\"LogId\":\"L-1\",\"RequestId\":7,\"Message\":null}}"
+            );
+            let facts = envelope(body.as_bytes()).unwrap();
+            assert_eq!((facts.success, facts.rejected), (Some(true), None), "{content}");
+            assert_eq!((facts.log_id.as_deref(), facts.request_id.as_deref()), (Some("L-1"), Some("7")));
+        }
+        let bulk = br#"{"Content":{"ProductMessages":[],"RejectedCount":3},"Success":true,"LogId":null}"#;
+        let facts = envelope(bulk).unwrap();
+        assert_eq!((facts.success, facts.rejected, facts.log_id), (Some(true), Some(3), None));
+        assert_eq!(envelope(b"[1,2]"), None);
+        assert_eq!(envelope(b"{\"Success\":"), None);
+    }
 }

@@ -45,17 +45,20 @@ impl Client {
     async fn call(&self, request: Request) -> Result<Inbound, UpstreamError> {
         let Request { parts, body } = request;
         let mut message = message(parts, body);
-        for _ in 0..MAX_STALE {
-            let Some(sender) = self.pool.take() else { break };
+        let mut stale = 0;
+        loop {
+            let pooled = if stale < MAX_STALE { self.pool.take() } else { None };
+            let fresh = pooled.is_none();
+            let sender = match pooled {
+                Some(sender) => sender,
+                // Boxed: a call that finds a connection need not carry the room for making one.
+                None => Box::pin(self.open()).await?,
+            };
             match self.attempt(sender, message).await? {
-                Attempt::Reply(inbound) => return Ok(*inbound),
-                Attempt::NothingSent(again, _) => message = *again,
+                Attempt::Reply(inbound) => return Ok(inbound),
+                Attempt::NothingSent(_, error) if fresh => return Err(broken(error)),
+                Attempt::NothingSent(again, _) => (message, stale) = (*again, stale + 1),
             }
-        }
-        let sender = self.open().await?;
-        match self.attempt(sender, message).await? {
-            Attempt::Reply(inbound) => Ok(*inbound),
-            Attempt::NothingSent(_, error) => Err(broken(error)),
         }
     }
 
@@ -130,7 +133,7 @@ impl Client {
         match sent {
             Ok(reply) => {
                 let (head, body) = reply.into_parts();
-                Ok(Attempt::Reply(Box::new(Inbound { head, body: Either::Left(body), lease })))
+                Ok(Attempt::Reply(Inbound { head, body: Either::Left(body), lease }))
             }
             Err(mut error) => match error.take_message() {
                 Some(mut message) => {
@@ -165,7 +168,7 @@ fn message(parts: OutboundParts, body: Upload) -> http::Request<Upload> {
 
 /// What came of sending on one connection.
 enum Attempt {
-    Reply(Box<Inbound>),
+    Reply(Inbound),
     NothingSent(Box<http::Request<Upload>>, hyper::Error),
 }
 
