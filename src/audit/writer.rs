@@ -21,7 +21,7 @@ use super::{Event, Kind, Record, Sink};
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
 
 /// Under load, time from the beginning of one sync to that of the next.
-const BUSY: Duration = Duration::from_micros(400);
+const BUSY: Duration = Duration::from_millis(1);
 
 /// Where a log goes on: what the next record's number is, and the chain value it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

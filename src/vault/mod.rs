@@ -7,6 +7,8 @@ mod prepared;
 pub mod private_file;
 mod refresh;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
