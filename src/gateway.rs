@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::audit::{Kind, Log, ParamHasher, Proof, Record, Verdict};
 use crate::config::Config;
@@ -142,9 +142,8 @@ impl Gateway {
         let body = Upload::new(body, max, pause);
         let progress = body.progress();
         let deadline = Instant::now() + times.total;
-        let request = upstream::Request { parts: outbound.into_parts(), body };
-        let sending = tower::ServiceExt::oneshot(service.clone(), request);
-        let sent = timeout_at(deadline, sending).await.unwrap_or(Err(UpstreamError::TotalTimeout(times.total)));
+        let request = upstream::Request { parts: outbound.into_parts(), body, deadline };
+        let sent = tower::ServiceExt::oneshot(service.clone(), request).await;
         entry.record.bytes_in = progress.bytes();
         entry.step(|s| &mut s.upstream);
         // When the client's own body was the trouble, that is the reason to give.

@@ -15,8 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, Watcher};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -194,8 +194,7 @@ async fn farewell(mut stream: TcpStream, bytes: &[u8]) {
     let _ = timeout(LINGER, said).await;
 }
 
-/// The route as a tower service. Each call runs as a task of its own: when the client hangs up, it goes on, and so does
-/// its record.
+/// The route as a tower service.
 #[derive(Clone)]
 pub(super) struct Calls {
     gateway: Arc<Gateway>,
@@ -210,7 +209,7 @@ impl Calls {
 
 impl Service<(Arc<Peer>, Request<Incoming>)> for Calls {
     type Response = Response<ReplyBody>;
-    type Error = JoinError;
+    type Error = Infallible;
     type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -220,32 +219,41 @@ impl Service<(Arc<Peer>, Request<Incoming>)> for Calls {
     fn call(&mut self, (peer, request): (Arc<Peer>, Request<Incoming>)) -> Self::Future {
         let (gateway, running, gone) = (self.gateway.clone(), self.running.clone(), Gone::default());
         let hung_up = gone.clone();
-        let task = tokio::spawn(async move {
+        let call = Box::pin(async move {
             let response = gateway.handle(&peer, request, gone).await;
             drop(running);
             response
         });
-        Waiting { task, hung_up }
+        Waiting { call: Some(call), hung_up }
     }
 }
 
-/// A client that waits for its reply. The connection drops this when the client hangs up.
+/// A call and its waiting client. The connection drops this when the client hangs up; the call then goes on as a task of
+/// its own, and so does its record. (As a task from the start it would cost every call two wake-ups.)
 pub(super) struct Waiting {
-    task: JoinHandle<Response<ReplyBody>>,
+    call: Option<Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>>,
     hung_up: Gone,
 }
 
 impl Future for Waiting {
-    type Output = Result<Response<ReplyBody>, JoinError>;
+    type Output = Result<Response<ReplyBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.task).poll(cx)
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        let Poll::Ready(response) = call.as_mut().poll(cx) else { return Poll::Pending };
+        self.call = None;
+        Poll::Ready(Ok(response))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        // After the reply this changes nothing: its record is written.
+        // With the call over, its reply may still be streaming; that is the reply's own business.
+        let Some(call) = self.call.take() else { return };
         self.hung_up.set();
+        // A panic inside the call comes through here too: such a call is over, and its record writes itself.
+        if let (false, Ok(runtime)) = (std::thread::panicking(), Handle::try_current()) {
+            runtime.spawn(call);
+        }
     }
 }

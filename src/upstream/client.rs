@@ -8,7 +8,7 @@ use http::{HeaderValue, Uri, Version, header};
 use http_body_util::Either;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tower::util::BoxCloneSyncService;
 
 use super::pool::{Lease, Pool, Sender};
@@ -43,7 +43,7 @@ pub fn client(connector: Connector, authority: &str, max_head: u32) -> Option<Se
 
 impl Client {
     async fn call(&self, request: Request) -> Result<Inbound, UpstreamError> {
-        let Request { parts, body } = request;
+        let Request { parts, body, deadline } = request;
         let mut message = message(parts, body);
         let mut stale = 0;
         loop {
@@ -52,9 +52,12 @@ impl Client {
             let sender = match pooled {
                 Some(sender) => sender,
                 // Boxed: a call that finds a connection need not carry the room for making one.
-                None => Box::pin(self.open()).await?,
+                None => match timeout_at(deadline, Box::pin(self.open())).await {
+                    Ok(opened) => opened?,
+                    Err(_) => return Err(self.too_long()),
+                },
             };
-            match self.attempt(sender, message).await? {
+            match self.attempt(sender, message, deadline).await? {
                 Attempt::Reply(inbound) => return Ok(inbound),
                 Attempt::NothingSent(_, error) if fresh => return Err(broken(error)),
                 Attempt::NothingSent(again, _) => (message, stale) = (*again, stale + 1),
@@ -97,15 +100,26 @@ impl Client {
         Ok(Sender::H1(sender))
     }
 
-    /// Sends, and waits for the reply's head. While the body still moves, the upstream is not late.
-    async fn attempt(&self, sender: Sender, message: http::Request<Upload>) -> Result<Attempt, UpstreamError> {
+    fn too_long(&self) -> UpstreamError {
+        UpstreamError::TotalTimeout(self.connector.times.total)
+    }
+
+    /// Sends, and waits for the reply's head. While the body still moves, the upstream is not late. One timer serves both
+    /// limits: the one that ends first.
+    async fn attempt(
+        &self,
+        sender: Sender,
+        message: http::Request<Upload>,
+        deadline: Instant,
+    ) -> Result<Attempt, UpstreamError> {
         let limit = self.connector.times.head;
         let progress = message.body().progress();
         let mut sending = pin!(self.send(sender, message));
         let mut seen = progress.bytes();
         loop {
-            match timeout(limit, &mut sending).await {
+            match timeout_at(deadline.min(Instant::now() + limit), &mut sending).await {
                 Ok(result) => return result,
+                Err(_) if Instant::now() >= deadline => return Err(self.too_long()),
                 Err(_) if progress.bytes() > seen => seen = progress.bytes(),
                 Err(_) => return Err(UpstreamError::HeadTimeout(limit)),
             }

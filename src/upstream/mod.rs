@@ -12,6 +12,8 @@ mod upload;
 use std::io;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -30,6 +32,8 @@ pub struct Request {
     pub parts: OutboundParts,
     /// The body.
     pub body: Upload,
+    /// When the whole call must be over.
+    pub deadline: Instant,
 }
 
 /// What comes back: the head, and the body as it streams in.

@@ -108,17 +108,22 @@ fn target(call: &Call<'_>, base_path: &str, prepared: &Prepared) -> Result<PathA
 /// Takes out what ends at the gate: the client's keys, hop-by-hop headers, what the profile strips.
 fn strip(headers: &mut HeaderMap, slots: &Slots, also: &[HeaderName]) {
     end_hop_by_hop(headers);
-    headers.remove(header::AUTHORIZATION);
-    headers.remove(header::EXPECT);
-    for name in slots.headers.iter().chain(also) {
+    // Most of these are not there; to see that costs less than to look each of them up.
+    let ends = |name: &HeaderName| {
+        name == header::AUTHORIZATION || name == header::EXPECT || slots.headers.contains(name) || also.contains(name)
+    };
+    take_out(headers, ends);
+}
+
+/// Removes the headers that a rule names, in one walk over those that are there.
+fn take_out(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| ends(name)).cloned() {
         headers.remove(name);
     }
 }
 
 /// Hop-by-hop headers end at the gate in both directions, those that `Connection` names too.
 pub fn end_hop_by_hop(headers: &mut HeaderMap) {
-    const FIXED: [HeaderName; 5] =
-        [header::TE, header::TRAILER, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHORIZATION];
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -134,11 +139,17 @@ pub fn end_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in FIXED {
-        headers.remove(name);
-    }
-    headers.remove(header::PROXY_AUTHENTICATE);
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
-    headers.remove("http2-settings");
+    take_out(headers, is_hop_by_hop);
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    const STANDARD: [HeaderName; 6] = [
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::PROXY_AUTHORIZATION,
+        header::PROXY_AUTHENTICATE,
+    ];
+    STANDARD.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }

@@ -284,6 +284,7 @@ fn large_bodies_pass_both_ways_as_they_are() {
     assert!(reply.must_be(200).body == body, "the body came back changed");
     let record = proxy.record(&reply);
     assert_eq!((record.number("bytes_in"), record.number("bytes_out")), (6_000_000, 6_000_000), "{record}");
+    assert_eq!(record.text("outcome"), "complete", "{record}");
 }
 
 #[test]
