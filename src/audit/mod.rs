@@ -4,8 +4,10 @@
 //! record has outlived a power cut, or [`Closed`] when it could not be kept. One writer thread commits in groups:
 //! everything that arrived while the last sync ran goes into the next one.
 
+mod closed;
 mod hash;
 mod line;
+mod pace;
 mod reader;
 mod record;
 mod recover;
@@ -17,13 +19,14 @@ mod tests;
 
 use std::io;
 
+pub use closed::{Closed, Trouble};
 pub use hash::{KeyedHash, ParamHasher};
 pub use reader::{Follow, ReadError};
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, Verdict};
 pub use recover::{Recovered, open};
 pub use segment::{Directory, OpenError, SegmentFile};
 pub use verify::{Finding, Report, verify};
-pub use writer::{Closed, Log, Pending, Receipt, Resume, Trouble};
+pub use writer::{Log, Pending, Receipt, Resume};
 
 /// Where lines go. One writer thread owns it.
 pub trait Sink: Send {

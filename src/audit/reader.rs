@@ -37,11 +37,11 @@ impl Follow {
         let segments = list(directory).map_err(|source| error(directory, source))?;
         let mut wanted = count;
         for path in segments.iter().rev() {
-            let starts = line_starts(path).map_err(|source| error(path, source))?;
-            let skip = starts.len().saturating_sub(wanted);
-            wanted -= starts.len() - skip;
+            let ends = line_ends(path).map_err(|source| error(path, source))?;
+            let skip = ends.len().saturating_sub(wanted);
+            wanted -= ends.len() - skip;
             if wanted == 0 || path == &segments[0] {
-                let offset = starts.get(skip).copied().unwrap_or(0);
+                let offset = skip.checked_sub(1).map_or(0, |last_skipped| ends[last_skipped]);
                 follow.open(path, offset)?;
                 break;
             }
@@ -52,35 +52,34 @@ impl Follow {
     /// The next whole line without its newline; `None` when there is no further one yet.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
         loop {
-            if self.current.is_none() && !self.advance()? {
-                return Ok(None);
+            if self.read()? {
+                return Ok(Some(std::mem::take(&mut self.partial)));
             }
-            if let Some((path, reader)) = &mut self.current {
-                let read = reader.read_until(b'\n', &mut self.partial);
-                read.map_err(|source| ReadError { path: path.clone(), source })?;
-                if self.partial.ends_with(b"\n") {
-                    self.partial.pop();
-                    return Ok(Some(std::mem::take(&mut self.partial)));
-                }
+            let Some(next) = self.next_segment()? else { return Ok(None) };
+            // A segment gets its last line before the next one appears: the end that was seen may not have been the last.
+            if self.read()? {
+                return Ok(Some(std::mem::take(&mut self.partial)));
             }
-            if !self.advance()? {
-                return Ok(None);
-            }
+            self.partial.clear();
+            self.open(&next, 0)?;
         }
     }
 
-    /// Goes on to the next segment, when there is one.
-    fn advance(&mut self) -> Result<bool, ReadError> {
-        let segments = list(&self.directory).map_err(|source| error(&self.directory, source))?;
-        let next = segments.into_iter().find(|path| self.current.as_ref().is_none_or(|(now, _)| path > now));
-        match next {
-            None => Ok(false),
-            Some(path) => {
-                self.partial.clear();
-                self.open(&path, 0)?;
-                Ok(true)
-            }
+    /// Reads on in the current segment; true when `partial` holds a whole line.
+    fn read(&mut self) -> Result<bool, ReadError> {
+        let Some((path, reader)) = &mut self.current else { return Ok(false) };
+        reader.read_until(b'\n', &mut self.partial).map_err(|source| error(path, source))?;
+        let whole = self.partial.last() == Some(&b'\n');
+        if whole {
+            self.partial.pop();
         }
+        Ok(whole)
+    }
+
+    /// The segment behind the current one, when there is one.
+    fn next_segment(&self) -> Result<Option<PathBuf>, ReadError> {
+        let segments = list(&self.directory).map_err(|source| error(&self.directory, source))?;
+        Ok(segments.into_iter().find(|path| self.current.as_ref().is_none_or(|(now, _)| path > now)))
     }
 
     fn open(&mut self, path: &Path, offset: u64) -> Result<(), ReadError> {
@@ -95,12 +94,8 @@ fn error(path: &Path, source: io::Error) -> ReadError {
     ReadError { path: path.to_owned(), source }
 }
 
-/// Offsets of whole lines.
-fn line_starts(path: &Path) -> io::Result<Vec<u64>> {
+/// Offsets behind whole lines.
+fn line_ends(path: &Path) -> io::Result<Vec<u64>> {
     let bytes = std::fs::read(path)?;
-    let ends = memchr::memchr_iter(b'\n', &bytes).map(|at| at as u64 + 1);
-    let mut starts: Vec<u64> = std::iter::once(0).chain(ends).collect();
-    // The last one is where the next line will begin.
-    starts.pop();
-    Ok(starts)
+    Ok(memchr::memchr_iter(b'\n', &bytes).map(|at| at as u64 + 1).collect())
 }

@@ -1,8 +1,8 @@
 //! Opening a log: find its last whole record, keep torn bytes aside, say what was found.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,9 @@ use super::segment::{Directory, OpenError, SegmentFile, list, sync_folder};
 use super::verify::{Glance, glance};
 use super::writer::Resume;
 
+/// How much of the last run's earlier segments is searched for intents, bytes.
+const SEARCHED: u64 = 256 * 1024 * 1024;
+
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -18,7 +21,8 @@ pub struct Recovered {
     pub torn: Option<(u64, PathBuf)>,
     /// Whether the last record says that the gate stopped in good order; true for an empty log.
     pub stopped: bool,
-    /// Writes that left and whose outcome is not on record, in the last segment.
+    /// Writes of the last run that left, perhaps, and whose outcome is not on record. It is searched backwards up to
+    /// 256 MiB; `audit verify` searches the whole log.
     pub unknown: Vec<String>,
 }
 
@@ -29,17 +33,19 @@ pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume,
         let path = path.to_owned();
         move |source| OpenError::Io { path, source }
     };
-    let segments = list(directory).map_err(io(directory))?;
+    let segments = written(directory).map_err(io(directory))?;
     let mut resume = Resume { next_seq: 0, chain: [0; 32] };
     let mut recovered = Recovered { stopped: true, ..Recovered::default() };
     let Some((last, before)) = segments.split_last() else {
         return Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered));
     };
+    let mut intents = Intents::default();
     if let Some(previous) = before.last() {
         resume = end_of(previous)?;
+        intents.earlier(before, last)?;
     }
     let bytes = std::fs::read(last).map_err(io(last))?;
-    let whole = scan(&bytes, &mut resume, &mut recovered, last)?;
+    let whole = scan(&bytes, &mut resume, &mut recovered, &mut intents, last)?;
     if whole < bytes.len() {
         recovered.stopped = false;
         let aside = put_aside(directory, &bytes[whole..], resume.next_seq).map_err(io(directory))?;
@@ -67,10 +73,15 @@ fn end_of(path: &Path) -> Result<Resume, OpenError> {
 }
 
 /// Walks the last segment; says how many of its bytes are whole records.
-fn scan(bytes: &[u8], resume: &mut Resume, recovered: &mut Recovered, path: &Path) -> Result<usize, OpenError> {
+fn scan(
+    bytes: &[u8],
+    resume: &mut Resume,
+    recovered: &mut Recovered,
+    intents: &mut Intents,
+    path: &Path,
+) -> Result<usize, OpenError> {
     let mut chain = Chain::new(resume.chain);
     let (mut whole, mut number) = (0, 0);
-    let mut open = BTreeSet::new();
     for line in bytes.split_inclusive(|b| *b == b'\n') {
         number += 1;
         let text = line.strip_suffix(b"\n");
@@ -84,18 +95,74 @@ fn scan(bytes: &[u8], resume: &mut Resume, recovered: &mut Recovered, path: &Pat
             }
             break;
         };
-        recovered.stopped = false;
-        match glance(text) {
-            Some(Glance::Intent(id)) => drop(open.insert(id.to_owned())),
-            Some(Glance::Call(id)) => drop(open.remove(id)),
-            Some(Glance::Stopped) => recovered.stopped = true,
-            _ => {}
-        }
+        recovered.stopped = matches!(glance(text), Some(Glance::Stopped));
+        intents.see(text);
         whole += line.len();
         *resume = Resume { next_seq: parsed.seq + 1, chain: parsed.chain };
     }
-    recovered.unknown = open.into_iter().collect();
+    recovered.unknown = intents.0.iter().cloned().collect();
     Ok(whole)
+}
+
+/// Ids of writes whose outcome has not been seen.
+#[derive(Default)]
+struct Intents(BTreeSet<String>);
+
+impl Intents {
+    fn see(&mut self, line: &[u8]) {
+        match glance(line) {
+            Some(Glance::Intent(id)) => drop(self.0.insert(id.to_owned())),
+            Some(Glance::Call(id)) => drop(self.0.remove(id)),
+            _ => {}
+        }
+    }
+
+    /// Looks through the segments that the last run filled before its last one. An outcome follows its intent within a
+    /// call's time limit, so a bound on how far back that goes loses nothing in practice.
+    fn earlier(&mut self, before: &[PathBuf], last: &Path) -> Result<(), OpenError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { path, source }
+        };
+        let (mut from, mut earliest, mut searched) = (before.len(), last, 0);
+        while from > 0 && searched < SEARCHED && !begins_a_run(earliest).map_err(io(earliest))? {
+            from -= 1;
+            earliest = &before[from];
+            searched += std::fs::metadata(earliest).map_err(io(earliest))?.len();
+        }
+        for path in &before[from..] {
+            let mut lines = BufReader::new(File::open(path).map_err(io(path))?);
+            let mut line = Vec::new();
+            while lines.read_until(b'\n', &mut line).map_err(io(path))? > 0 {
+                self.see(&line);
+                line.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Each run begins with a segment of its own. What ran before it was looked at when it began.
+fn begins_a_run(path: &Path) -> io::Result<bool> {
+    let mut first = Vec::new();
+    BufReader::new(File::open(path)?).read_until(b'\n', &mut first)?;
+    // A torn line says nothing: its run never began.
+    Ok(first.ends_with(b"\n") && matches!(glance(&first), Some(Glance::Began)))
+}
+
+/// The segments, without those at the end that were begun and never written: the first batch could not be kept. They
+/// hold nothing, and the next record needs their name.
+fn written(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut segments = list(directory)?;
+    while let Some(last) = segments.last() {
+        if std::fs::metadata(last)?.len() > 0 {
+            break;
+        }
+        std::fs::remove_file(last)?;
+        sync_folder(directory)?;
+        segments.pop();
+    }
+    Ok(segments)
 }
 
 fn put_aside(directory: &Path, torn: &[u8], seq: u64) -> io::Result<PathBuf> {

@@ -4,7 +4,7 @@
 //! writing to an unlinked or replaced file succeeds and keeps nothing. Where a file appears, its folder is synced too,
 //! because the name is data of the folder (`fsync(2)`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use super::line::Line;
 /// Ends and begins of segment names.
 const PREFIX: &str = "segment-";
 const SUFFIX: &str = ".jsonl";
-/// Held open and locked by the one gate that writes here.
+/// Held open and locked by the one gate that writes here. It is made with the log, so it also tells a log's folder from
+/// an empty one, which is what a disk that is not mounted looks like.
 const LOCK: &str = "lock";
 
 /// Why the log cannot be opened.
@@ -24,6 +25,9 @@ pub enum OpenError {
     /// No such folder.
     #[error("there is no audit directory `{0}`")]
     Missing(PathBuf),
+    /// A folder, but no log was ever made in it.
+    #[error("`{0}` is not the folder of an audit log")]
+    NotALog(PathBuf),
     /// Another gate writes here.
     #[error("another gate is writing to `{0}`")]
     InUse(PathBuf),
@@ -55,6 +59,9 @@ impl OpenError {
             Self::Missing(_) => {
                 "`keygate init` makes it; `run` never does, so that a mistyped path cannot begin a new history"
             }
+            Self::NotALog(_) => {
+                "is its disk mounted? `keygate init` makes a log in a new folder; `run` begins none, so that no history is lost unnoticed"
+            }
             Self::InUse(_) => "each gate needs an audit directory of its own; stop the other one first",
             Self::Io { .. } => "the user that runs the gate must be able to read and write there",
             Self::Damaged { .. } => {
@@ -71,6 +78,7 @@ impl Directory {
     /// Makes one, 0700. It must not exist.
     pub fn init(path: &Path) -> io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).create(path)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(LOCK))?.sync_all()?;
         sync_folder(path)?;
         path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
     }
@@ -84,13 +92,10 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path.to_owned())),
             Err(error) => return Err(failed(error)),
         }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join(LOCK))
-            .map_err(failed)?;
+        let lock = OpenOptions::new().write(true).open(path.join(LOCK)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => OpenError::NotALog(path.to_owned()),
+            _ => failed(error),
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
             Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
@@ -121,8 +126,8 @@ fn first_seq(name: &str) -> Option<u64> {
 /// The sink that writes segments.
 pub struct SegmentFile {
     directory: PathBuf,
-    /// Held for as long as this lives.
-    _lock: File,
+    /// Held for as long as this lives; where it lies is where the log is.
+    lock: File,
     segment_size: u64,
     current: Option<Segment>,
 }
@@ -132,13 +137,12 @@ struct Segment {
     file: File,
     /// Bytes that are durable.
     length: u64,
-    identity: (u64, u64),
 }
 
 impl SegmentFile {
     /// A sink that begins a new segment with the first record. `lock` is the directory's.
     pub fn new(directory: &Path, lock: File, segment_size: u64) -> Self {
-        Self { directory: directory.to_owned(), _lock: lock, segment_size, current: None }
+        Self { directory: directory.to_owned(), lock, segment_size, current: None }
     }
 
     fn segment_for(&mut self, lines: &[u8]) -> io::Result<&mut Segment> {
@@ -148,7 +152,11 @@ impl SegmentFile {
         }
         match &mut self.current {
             Some(segment) => Ok(segment),
-            none => Ok(none.insert(Segment::create(&self.directory, lines)?)),
+            none => {
+                // A new segment in a folder put in the place of ours would go on where nobody finds the rest.
+                still_named(&self.lock, &self.directory.join(LOCK))?;
+                Ok(none.insert(Segment::create(&self.directory, lines)?))
+            }
         }
     }
 }
@@ -160,28 +168,41 @@ impl Segment {
         let path = directory.join(format!("{PREFIX}{seq:020}{SUFFIX}"));
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
         sync_folder(directory)?;
-        let facts = file.metadata()?;
-        Ok(Self { path, length: 0, identity: (facts.dev(), facts.ino()), file })
+        Ok(Self { path, length: 0, file })
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        self.file.write_all(lines)?;
-        self.file.sync_data()?;
-        self.still_there()?;
-        self.length += lines.len() as u64;
+        // Until here nothing of ours is in doubt, so what somebody else did stays as it is, as evidence.
+        self.still_ours(self.length)?;
+        let length = self.length + lines.len() as u64;
+        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        written.and_then(|()| self.still_ours(length)).inspect_err(|_| self.take_back())?;
+        self.length = length;
         Ok(())
     }
 
-    /// Whether the name still leads to this file. Checked after each sync, before anybody hears of it.
-    fn still_there(&self) -> io::Result<()> {
-        let gone = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", self.path.display()));
-        let named = std::fs::symlink_metadata(&self.path).map_err(|_| gone("removed or renamed"))?;
-        if (named.dev(), named.ino()) == self.identity { Ok(()) } else { Err(gone("replaced")) }
+    /// Whether the file is the one that its name leads to, writable, and as long as we made it. Checked before a write,
+    /// and after its sync before anybody hears of it.
+    fn still_ours(&self, length: u64) -> io::Result<()> {
+        let open = still_named(&self.file, &self.path)?;
+        let wrong = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", self.path.display()));
+        // What is open may be written whatever its mode says; but who took the right away meant it.
+        if open.mode() & 0o200 == 0 {
+            return Err(wrong("made read-only"));
+        }
+        if open.len() == length { Ok(()) } else { Err(wrong("written to or cut")) }
     }
 
     /// Takes back what was written and not synced, so that nothing unacknowledged is found later.
     fn take_back(&self) {
-        let truncated = self.file.set_len(self.length).and_then(|()| self.file.sync_data());
+        let cut = || -> io::Result<()> {
+            // A file that somebody cut shorter must not grow zeros.
+            if self.file.metadata()?.len() > self.length {
+                self.file.set_len(self.length)?;
+            }
+            self.file.sync_data()
+        };
+        let truncated = cut();
         if let Err(error) = truncated {
             tracing::error!(%error, path = %self.path.display(), "cannot take back a half-written batch");
         }
@@ -190,12 +211,7 @@ impl Segment {
 
 impl Sink for SegmentFile {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let segment = self.segment_for(lines)?;
-        let written = segment.append(lines);
-        if written.is_err() {
-            segment.take_back();
-        }
-        written
+        self.segment_for(lines)?.append(lines)
     }
 
     fn seal(&mut self) -> io::Result<()> {
@@ -204,6 +220,14 @@ impl Sink for SegmentFile {
         }
         sync_folder(&self.directory)
     }
+}
+
+/// What is known of an open file, if its name still leads to it.
+fn still_named(file: &File, path: &Path) -> io::Result<Metadata> {
+    let gone = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", path.display()));
+    let named = std::fs::symlink_metadata(path).map_err(|_| gone("removed or renamed"))?;
+    let open = file.metadata()?;
+    if (named.dev(), named.ino()) == (open.dev(), open.ino()) { Ok(open) } else { Err(gone("replaced")) }
 }
 
 /// Makes the names in a folder durable.

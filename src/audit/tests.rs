@@ -1,5 +1,8 @@
 //! The log as a whole: what every sink must keep, what recovery keeps, what verify finds.
 
+mod files;
+mod stops;
+
 use std::fs;
 use std::path::Path;
 
@@ -44,8 +47,6 @@ fn crashed(directory: &Path, count: usize) {
     for _ in 0..count {
         wait(log.append(&record(Kind::Call))).unwrap();
     }
-    // The writer thread keeps the directory's lock for as long as the process lives, as a crash would not.
-    fs::remove_file(directory.join("lock")).unwrap();
 }
 
 fn fresh() -> tempfile::TempDir {
@@ -154,7 +155,7 @@ fn a_write_without_outcome_is_told() {
         wait(log.append(record)).unwrap();
     }
     assert_eq!(verify(&directory, |_| ()).unwrap().unknown, [lost.id.to_string()]);
-    fs::remove_file(directory.join("lock")).unwrap();
+    drop(log);
     assert_eq!(log_in(&directory).1.unknown, [lost.id.to_string()]);
 }
 

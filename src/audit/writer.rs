@@ -6,22 +6,21 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::line::{Chain, push_line};
-use super::{Event, Kind, Record, Sink};
+use super::pace::Pace;
+use super::{Closed, Event, Kind, Record, Sink, Trouble};
 
 /// Records waiting to be written may take this much memory, bytes. Beyond it, calls are refused until the disk is back.
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
-
-/// Under load, time from the beginning of one sync to that of the next.
-const BUSY: Duration = Duration::from_millis(1);
+/// A buffer that grew beyond this in a rush is given back, bytes.
+const KEPT: usize = 4 * 1024 * 1024;
 
 /// Where a log goes on: what the next record's number is, and the chain value it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +31,24 @@ pub struct Resume {
     pub chain: [u8; 32],
 }
 
-/// The log as the route sees it. Clones share one writer.
+/// The log as the route sees it. Clones share one writer; when the last of them is dropped without [`Log::seal`], what
+/// is queued is still written, and the log is let go.
 #[derive(Clone)]
-pub struct Log(Arc<Inner>);
+pub struct Log(Arc<Handle>);
 
-struct Inner {
+/// What clones of the log share, and the writer does not: its end is the end of the log.
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     /// How many records are durable; read without the lock.
     durable: AtomicU64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
+    open: AtomicBool,
 }
 
 #[derive(Default)]
@@ -50,9 +57,21 @@ struct Queue {
     /// Records ever appended.
     appended: u64,
     wakers: Vec<(u64, Waker)>,
-    trouble: Option<Trouble>,
-    sealing: bool,
+    stop: Stop,
+    /// Set once, when the writer ends.
+    end: Option<Closed>,
     idle: bool,
+}
+
+/// Whether the writer is to end once nothing is left to write.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stop {
+    #[default]
+    No,
+    /// In good order.
+    Seal,
+    /// Nobody holds the log any more.
+    LetGo,
 }
 
 /// Lines without number and chain, and where each ends.
@@ -60,25 +79,6 @@ struct Queue {
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-}
-
-/// Why records cannot be kept any more. Final: the gate refuses calls until it is started again.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{why}")]
-pub struct Trouble {
-    /// What went wrong, for the operator.
-    pub why: Arc<str>,
-}
-
-/// A record could not be kept.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Closed {
-    /// For good.
-    #[error("the audit log is closed")]
-    Broken(#[source] Trouble),
-    /// For now: more waits to be written than the queue holds.
-    #[error("the audit log cannot keep up with the calls")]
-    Behind,
 }
 
 /// Proof that a record is durable. Only this file makes one.
@@ -106,81 +106,127 @@ impl Receipt {
 
 /// A record on its way to the disk. Awaiting it yields the receipt; dropping it changes nothing, the record is written
 /// all the same.
-pub struct Pending {
-    log: Log,
-    state: Result<u64, Closed>,
+pub struct Pending(State);
+
+enum State {
+    /// At this position; the waker that was left with the writer.
+    Waiting(Arc<Shared>, u64, Option<Waker>),
+    Refused(Closed),
+    /// The receipt was handed out. There is no second one.
+    Done,
 }
 
 impl Log {
     /// Starts the writer.
     pub fn start(sink: Box<dyn Sink>, resume: Resume) -> io::Result<Self> {
-        let log = Self(Arc::new(Inner {
+        let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             durable: AtomicU64::new(0),
-            thread: Mutex::new(None),
-        }));
-        let inner = log.0.clone();
-        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || write_all(&inner, sink, resume))?;
-        *lock(&log.0.thread) = Some(thread);
-        Ok(log)
+            open: AtomicBool::new(true),
+        });
+        let writer = shared.clone();
+        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || write(&writer, sink, resume))?;
+        Ok(Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })))
     }
 
     /// Puts a record into the batch. Never waits.
     pub fn append(&self, record: &Record) -> Pending {
-        let mut queue = lock(&self.0.queue);
-        let state = queue.push(record);
-        let wake = std::mem::take(&mut queue.idle);
-        drop(queue);
-        if wake {
-            self.0.work.notify_one();
-        }
-        Pending { log: self.clone(), state }
+        let shared = &self.0.shared;
+        let mut queue = lock(&shared.queue);
+        let state = match queue.take(record) {
+            Ok(position) => State::Waiting(shared.clone(), position, None),
+            Err(closed) => State::Refused(closed),
+        };
+        shared.wake_writer(queue);
+        Pending(state)
     }
 
     /// Whether records can be kept.
     pub fn is_open(&self) -> bool {
-        self.trouble().is_none()
+        self.0.shared.open.load(Ordering::Acquire)
     }
 
     /// The same as an error: a call that cannot be put on record need not be looked at.
     pub fn ensure_open(&self) -> Result<(), Closed> {
-        self.trouble().map_or(Ok(()), |trouble| Err(Closed::Broken(trouble)))
-    }
-
-    /// Why they cannot.
-    pub fn trouble(&self) -> Option<Trouble> {
-        lock(&self.0.queue).trouble.clone()
-    }
-
-    /// Writes what is queued and a last `stopped` record, seals the sink, and ends the writer.
-    pub fn seal(&self) -> Result<(), Closed> {
-        let mut record = Record::new(Kind::Gate, Timestamp::now());
-        record.event = Some(Event { code: "stopped", detail: "in good order".to_owned() });
-        let last = self.append(&record);
-        lock(&self.0.queue).sealing = true;
-        self.0.work.notify_one();
-        let thread = lock(&self.0.thread).take();
-        if let Some(thread) = thread {
-            // A panic in it was reported by the panic hook, and leaves the record below not durable.
-            let _ = thread.join();
+        if self.is_open() {
+            return Ok(());
         }
-        last.settled().unwrap_or_else(|| self.ensure_open()).map(drop_receipt)
+        Err(lock(&self.0.shared.queue).end.clone().unwrap_or(Closed::Sealed))
+    }
+
+    /// Why they cannot; a log that was sealed is in no trouble.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match &lock(&self.0.shared.queue).end {
+            Some(Closed::Broken(trouble)) => Some(trouble.clone()),
+            _ => None,
+        }
+    }
+
+    /// Writes what is queued and a last `stopped` record, seals the sink, and ends the writer. Blocks until that is done.
+    /// Nothing is taken any more from the moment it is called; to seal a sealed log is no error.
+    pub fn seal(&self) -> Result<(), Closed> {
+        self.0.stop(Stop::Seal);
+        self.trouble().map_or(Ok(()), |trouble| Err(Closed::Broken(trouble)))
     }
 }
 
-fn drop_receipt<T>(_: T) {}
+impl Handle {
+    fn stop(&self, how: Stop) {
+        let mut queue = lock(&self.shared.queue);
+        if queue.stop == Stop::No {
+            // Under one lock: no record can come between the last one and the end.
+            if how == Stop::Seal && queue.end.is_none() {
+                queue.push_stopped();
+            }
+            queue.stop = how;
+            self.shared.open.store(false, Ordering::Release);
+        }
+        self.shared.wake_writer(queue);
+        // Held while joining, so that a second caller waits for the end as well.
+        let mut thread = lock(&self.thread);
+        // A task that the writer woke may drop the last handle on the writer's own thread.
+        let own = thread.as_ref().is_some_and(|writer| writer.thread().id() == std::thread::current().id());
+        if let Some(writer) = thread.take().filter(|_| !own) {
+            // When it panicked, it has left that as trouble.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop(Stop::LetGo);
+    }
+}
+
+impl Shared {
+    fn wake_writer(&self, mut queue: MutexGuard<'_, Queue>) {
+        let idle = std::mem::take(&mut queue.idle);
+        drop(queue);
+        if idle {
+            self.work.notify_one();
+        }
+    }
+}
 
 impl Queue {
     /// The record's position, from 1.
-    fn push(&mut self, record: &Record) -> Result<u64, Closed> {
-        if let Some(trouble) = &self.trouble {
-            return Err(Closed::Broken(trouble.clone()));
+    fn take(&mut self, record: &Record) -> Result<u64, Closed> {
+        if let Some(end) = &self.end {
+            return Err(end.clone());
         }
-        let before = self.batch.bytes.len();
-        if before > MAX_QUEUED {
+        if self.stop != Stop::No {
+            return Err(Closed::Sealed);
+        }
+        if self.batch.bytes.len() > MAX_QUEUED {
             return Err(Closed::Behind);
         }
+        self.push(record)
+    }
+
+    fn push(&mut self, record: &Record) -> Result<u64, Closed> {
+        let before = self.batch.bytes.len();
         if let Err(error) = serde_json::to_writer(&mut self.batch.bytes, record) {
             // Serialising into memory fails only when a field cannot be written as JSON, which none of ours is.
             self.batch.bytes.truncate(before);
@@ -190,109 +236,127 @@ impl Queue {
         self.appended += 1;
         Ok(self.appended)
     }
+
+    /// However much is queued: the end of the log is always on record.
+    fn push_stopped(&mut self) {
+        let mut record = Record::new(Kind::Gate, Timestamp::now());
+        record.event = Some(Event { code: "stopped", detail: "in good order".to_owned() });
+        // If it could not be written, verifying would say that the log is not sealed.
+        let _ = self.push(&record);
+    }
+
+    /// What became of a record, when that is known.
+    fn settled(&self, shared: &Shared, position: u64) -> Option<Result<Receipt, Closed>> {
+        if shared.durable.load(Ordering::Acquire) >= position {
+            return Some(Ok(Receipt { seq: position }));
+        }
+        self.end.clone().map(Err)
+    }
 }
 
 impl Pending {
-    /// What became of it, when that is known.
-    fn settled(&self) -> Option<Result<(), Closed>> {
-        let position = match &self.state {
-            Ok(position) => *position,
-            Err(closed) => return Some(Err(closed.clone())),
-        };
-        if self.log.0.durable.load(Ordering::Acquire) >= position {
-            return Some(Ok(()));
+    /// The outcome, or the waker is left with the writer.
+    fn settle(
+        shared: &Shared,
+        position: u64,
+        left: &mut Option<Waker>,
+        waker: &Waker,
+    ) -> Option<Result<Receipt, Closed>> {
+        if shared.durable.load(Ordering::Acquire) >= position {
+            return Some(Ok(Receipt { seq: position }));
         }
-        self.log.trouble().map(|trouble| Err(Closed::Broken(trouble)))
+        // The writer publishes under this lock.
+        let mut queue = lock(&shared.queue);
+        let settled = queue.settled(shared, position);
+        if settled.is_none() && left.as_ref().is_none_or(|left| !left.will_wake(waker)) {
+            queue.wakers.push((position, waker.clone()));
+            *left = Some(waker.clone());
+        }
+        settled
     }
 }
 
 impl Future for Pending {
     type Output = Result<Receipt, Closed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let position = match &self.state {
-            Ok(position) => *position,
-            Err(closed) => return Poll::Ready(Err(closed.clone())),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match &mut self.0 {
+            State::Waiting(shared, position, left) => Self::settle(shared, *position, left, cx.waker()),
+            State::Refused(closed) => Some(Err(closed.clone())),
+            State::Done => None,
         };
-        if self.log.0.durable.load(Ordering::Acquire) >= position {
-            return Poll::Ready(Ok(Receipt { seq: position }));
-        }
-        let mut queue = lock(&self.log.0.queue);
-        // Looked at again under the lock: the writer publishes under it too.
-        if self.log.0.durable.load(Ordering::Acquire) >= position {
-            return Poll::Ready(Ok(Receipt { seq: position }));
-        }
-        if let Some(trouble) = &queue.trouble {
-            return Poll::Ready(Err(Closed::Broken(trouble.clone())));
-        }
-        match queue.wakers.iter_mut().find(|(n, waker)| *n == position && waker.will_wake(cx.waker())) {
-            Some(_) => {}
-            None => queue.wakers.push((position, cx.waker().clone())),
-        }
-        Poll::Pending
+        outcome.map_or(Poll::Pending, |outcome| {
+            self.0 = State::Done;
+            Poll::Ready(outcome)
+        })
     }
 }
 
-fn write_all(inner: &Inner, mut sink: Box<dyn Sink>, resume: Resume) {
+/// The writer. Whatever ends it, nobody waits in vain.
+fn write(shared: &Shared, sink: Box<dyn Sink>, resume: Resume) {
+    struct Ending<'a>(&'a Shared, Closed);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            end(self.0, &self.1);
+        }
+    }
+    let gone = Trouble { why: "its writer is gone".into() };
+    let mut ending = Ending(shared, Closed::Broken(gone));
+    ending.1 = match write_all(shared, sink, resume) {
+        Ok(()) => Closed::Sealed,
+        Err(error) => {
+            tracing::error!(%error, "the audit log cannot be written; every call is refused from now on");
+            Closed::Broken(Trouble { why: error.to_string().into() })
+        }
+    };
+}
+
+fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Result<()> {
     let mut chain = Chain::new(resume.chain);
     let mut seq = resume.next_seq;
     let (mut taken, mut lines) = (Batch::default(), Vec::new());
     let mut pace = Pace::default();
-    while next_batch(inner, &mut taken, &mut pace) {
-        lines.clear();
+    loop {
+        pace.rest(taken.ends.len());
+        match next_batch(shared, &mut taken) {
+            Stop::No => {}
+            Stop::Seal => return sink.seal(),
+            Stop::LetGo => return Ok(()),
+        }
+        pace.begin();
         let mut from = 0;
         for &end in &taken.ends {
             push_line(&mut lines, &taken.bytes[from..end], seq, &mut chain);
             (from, seq) = (end, seq + 1);
         }
-        if let Err(error) = sink.append(&lines) {
-            return fail(inner, &error);
-        }
-        publish(inner, taken.ends.len() as u64);
-    }
-    if let Err(error) = sink.seal() {
-        fail(inner, &error);
+        sink.append(&lines)?;
+        publish(shared, taken.ends.len() as u64);
+        lines.clear();
+        lines.shrink_to(KEPT);
     }
 }
 
-/// Keeps a busy log from syncing for every handful of records: each sync costs the same, whatever it holds.
-#[derive(Default)]
-struct Pace {
-    last: Option<Instant>,
-}
-
-impl Pace {
-    /// A batch of one is a quiet log, where nobody is made to wait. After a larger one, syncs begin at most once in
-    /// [`BUSY`]; what arrives meanwhile goes into the next one together.
-    fn rest(&self, batch: usize) {
-        if let Some(left) = self.last.and_then(|last| BUSY.checked_sub(last.elapsed())).filter(|_| batch > 1) {
-            std::thread::sleep(left);
-        }
-    }
-}
-
-/// Waits for records and swaps them out; false when the log is to be sealed and nothing is left.
-fn next_batch(inner: &Inner, taken: &mut Batch, pace: &mut Pace) -> bool {
-    pace.rest(taken.ends.len());
+/// Waits for records and swaps them out. Says how to stop when that was asked for and nothing is left.
+fn next_batch(shared: &Shared, taken: &mut Batch) -> Stop {
     taken.bytes.clear();
+    taken.bytes.shrink_to(KEPT);
     taken.ends.clear();
-    let mut queue = lock(&inner.queue);
+    let mut queue = lock(&shared.queue);
     while queue.batch.ends.is_empty() {
-        if queue.sealing {
-            return false;
+        if queue.stop != Stop::No {
+            return queue.stop;
         }
         queue.idle = true;
-        queue = inner.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
     queue.idle = false;
     std::mem::swap(&mut queue.batch, taken);
-    pace.last = Some(Instant::now());
-    true
+    Stop::No
 }
 
-fn publish(inner: &Inner, count: u64) {
-    let mut queue = lock(&inner.queue);
-    let durable = inner.durable.fetch_add(count, Ordering::AcqRel) + count;
+fn publish(shared: &Shared, count: u64) {
+    let mut queue = lock(&shared.queue);
+    let durable = shared.durable.fetch_add(count, Ordering::AcqRel) + count;
     let ready: Vec<_> = queue.wakers.extract_if(.., |(position, _)| *position <= durable).collect();
     drop(queue);
     for (_, waker) in ready {
@@ -300,10 +364,12 @@ fn publish(inner: &Inner, count: u64) {
     }
 }
 
-fn fail(inner: &Inner, error: &io::Error) {
-    tracing::error!(%error, "the audit log cannot be written; every call is refused from now on");
-    let mut queue = lock(&inner.queue);
-    queue.trouble = Some(Trouble { why: error.to_string().into() });
+fn end(shared: &Shared, how: &Closed) {
+    let mut queue = lock(&shared.queue);
+    shared.open.store(false, Ordering::Release);
+    queue.end = Some(how.clone());
+    // Nothing of it was acknowledged, and nothing will be.
+    queue.batch = Batch::default();
     let waiting = std::mem::take(&mut queue.wakers);
     drop(queue);
     for (_, waker) in waiting {

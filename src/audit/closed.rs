@@ -1,0 +1,25 @@
+//! Why a record could not be kept.
+
+use std::sync::Arc;
+
+/// Why records cannot be kept any more. Final: the gate refuses calls until it is started again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Trouble {
+    /// What went wrong, for the operator.
+    pub why: Arc<str>,
+}
+
+/// A record could not be kept.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Closed {
+    /// For good.
+    #[error("the audit log is closed")]
+    Broken(#[source] Trouble),
+    /// For good: the gate is stopping, and the last record is written.
+    #[error("the audit log is sealed")]
+    Sealed,
+    /// For now: more waits to be written than the queue holds.
+    #[error("the audit log cannot keep up with the calls")]
+    Behind,
+}

@@ -1,0 +1,205 @@
+//! What happens to the log's files while the gate runs, and what a start and a reader make of them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+
+/// A log whose every batch is a segment of its own.
+fn log_of_small_segments(directory: &Path) -> (Log, Recovered) {
+    let (sink, resume, recovered) = open(directory, 1).unwrap();
+    (Log::start(Box::new(sink), resume).unwrap(), recovered)
+}
+
+fn put(log: &Log, record: &Record) {
+    wait(log.append(record)).unwrap();
+}
+
+#[test]
+fn a_folder_that_was_replaced_gets_no_history_of_its_own() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_of_small_segments(&directory);
+    put(&log, &record(Kind::Call));
+    fs::rename(&directory, folder.path().join("elsewhere")).unwrap();
+    Directory::init(&directory).unwrap();
+    assert!(wait(log.append(&record(Kind::Call))).is_err(), "the log went on in another folder");
+    assert!(segment::list(&directory).unwrap().is_empty());
+}
+
+#[test]
+fn a_segment_that_was_made_read_only_closes_the_log() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    put(&log, &record(Kind::Call));
+    let segment = only_segment(&directory);
+    let before = fs::read(&segment).unwrap();
+    fs::set_permissions(&segment, fs::Permissions::from_mode(0o400)).unwrap();
+    assert!(wait(log.append(&record(Kind::Call))).is_err());
+    assert_eq!(fs::read(&segment).unwrap(), before, "what was not acknowledged is in the log");
+}
+
+#[test]
+fn a_segment_that_somebody_else_writes_to_closes_the_log_and_keeps_what_was_acknowledged() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    put(&log, &record(Kind::Call));
+    let segment = only_segment(&directory);
+    let before = fs::read(&segment).unwrap();
+    let foreign = [&before[..], b"{\"kind\":\"call\"}\n"].concat();
+    fs::write(&segment, &foreign).unwrap();
+    assert!(wait(log.append(&record(Kind::Call))).is_err());
+    assert_eq!(fs::read(&segment).unwrap(), foreign, "what somebody else did is evidence");
+}
+
+#[test]
+fn a_segment_that_was_cut_under_the_gate_closes_the_log_and_stays_cut() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    put(&log, &record(Kind::Call));
+    let segment = only_segment(&directory);
+    let before = fs::read(&segment).unwrap();
+    fs::write(&segment, &before[..10]).unwrap();
+    assert!(wait(log.append(&record(Kind::Call))).is_err());
+    assert_eq!(fs::read(&segment).unwrap(), &before[..10]);
+}
+
+#[test]
+fn a_start_that_was_torn_hides_nothing_of_the_run_before() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    let lost = record(Kind::Intent);
+    put(&log, &lost);
+    drop(log);
+    let mut started = Record::new(Kind::Gate, Timestamp::now());
+    started.event = Some(Event { code: "started", detail: String::new() });
+    let torn = serde_json::to_vec(&started).unwrap();
+    fs::write(directory.join(format!("segment-{:020}.jsonl", 1)), torn).unwrap();
+    let (_log, recovered) = log_in(&directory);
+    assert!(recovered.torn.is_some() && !recovered.stopped);
+    assert_eq!(recovered.unknown, [lost.id.to_string()]);
+}
+
+#[test]
+fn a_folder_in_which_no_log_was_made_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(open(folder.path(), 1 << 20).is_err(), "a disk that is not mounted looks like this");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_segment_that_was_begun_and_not_written_hides_nothing_of_the_run_before() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    let lost = record(Kind::Intent);
+    put(&log, &lost);
+    drop(log);
+    fs::write(directory.join(format!("segment-{:020}.jsonl", 1)), "").unwrap();
+    let (log, recovered) = log_in(&directory);
+    assert!(!recovered.stopped, "the gate did not stop in good order");
+    assert_eq!(recovered.unknown, [lost.id.to_string()]);
+    put(&log, &record(Kind::Call));
+    log.seal().unwrap();
+    let report = verify(&directory, |_| ()).unwrap();
+    assert!(report.intact && report.records == 3, "{report:?}");
+}
+
+#[test]
+fn a_write_without_outcome_is_told_whichever_segment_of_the_run_it_stands_in() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_of_small_segments(&directory);
+    let lost = record(Kind::Intent);
+    put(&log, &lost);
+    let done = record(Kind::Intent);
+    put(&log, &done);
+    put(&log, &record(Kind::Call));
+    put(&log, &Record { kind: Kind::Call, ..done });
+    drop(log);
+    assert!(segment::list(&directory).unwrap().len() > 2);
+    assert_eq!(log_in(&directory).1.unknown, [lost.id.to_string()]);
+}
+
+#[test]
+fn a_reader_of_no_lines_begins_with_the_next_one() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    put(&log, &record(Kind::Call));
+    let mut follow = Follow::from_last(&directory, 0).unwrap();
+    assert!(follow.next_line().unwrap().is_none());
+    let next = record(Kind::Call);
+    put(&log, &next);
+    let line = String::from_utf8(follow.next_line().unwrap().unwrap()).unwrap();
+    assert!(line.contains(&next.id.to_string()));
+}
+
+#[test]
+fn the_last_lines_are_found_across_segments() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_of_small_segments(&directory);
+    (0..7).for_each(|_| put(&log, &record(Kind::Call)));
+    for count in 1..10 {
+        let mut follow = Follow::from_last(&directory, count).unwrap();
+        let mut lines = 0;
+        while follow.next_line().unwrap().is_some() {
+            lines += 1;
+        }
+        assert_eq!(lines, count.min(7));
+    }
+}
+
+#[test]
+fn a_follower_misses_no_line_where_segments_meet() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_of_small_segments(&directory);
+    let writing = thread::spawn(move || {
+        (0..400).for_each(|_| put(&log, &record(Kind::Call)));
+        log.seal().unwrap();
+    });
+    let mut follow = Follow::from_start(&directory);
+    let mut expected = 0;
+    loop {
+        let ended = writing.is_finished();
+        while let Some(text) = follow.next_line().unwrap() {
+            assert_eq!(line::Line::parse(&text).unwrap().seq, expected, "lines were skipped");
+            expected += 1;
+        }
+        if ended {
+            break;
+        }
+    }
+    assert_eq!(expected, 401);
+}
+
+#[test]
+fn a_clock_that_was_set_back_is_told_and_a_long_call_is_not() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    let now = Timestamp::now();
+    let at = |seconds: i64, micros: u32| {
+        let mut record = Record::new(Kind::Call, now + SignedDuration::from_secs(seconds));
+        record.micros = Some(Steps { body: micros, ..Steps::default() });
+        record
+    };
+    // Number 1 began five minutes before number 0 and ended after it.
+    put(&log, &at(0, 0));
+    put(&log, &at(-300, 301_000_000));
+    put(&log, &at(2, 0));
+    put(&log, &at(-20, 0));
+    let report = verify(&directory, |_| ()).unwrap();
+    assert_eq!(report.clock_steps.len(), 1, "{:?}", report.clock_steps);
+    let (seq, by) = report.clock_steps[0];
+    assert_eq!((seq, by), (3, 22_000));
+    log.seal().unwrap();
+}
