@@ -14,7 +14,7 @@ fn documents() -> Vec<(PathBuf, String)> {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 walk(&path, found);
-            } else if name.ends_with(".md") {
+            } else if path.extension().is_some_and(|e| e == "md") {
                 found.push((path.clone(), fs::read_to_string(&path).unwrap()));
             }
         }
