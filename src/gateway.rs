@@ -157,7 +157,8 @@ impl Gateway {
         let hasher = &self.shared.hasher;
         entry.record.endpoint = Some(call.endpoint().name.clone());
         entry.record.params = call.params().map(|(name, v)| (name.clone(), hasher.hash(name, v.as_bytes()))).collect();
-        entry.record.query = call.query().map(|(name, v)| (Arc::from(name), hasher.hash(name, v.as_bytes()))).collect();
+        entry.record.query =
+            call.query().map(|(name, v)| (shown(name, hasher), hasher.hash(name, v.as_bytes()))).collect();
     }
 
     /// A connection that ended before any call.
@@ -173,6 +174,13 @@ impl Gateway {
         // Nobody waits for this one.
         drop(self.shared.log.append(&record));
     }
+}
+
+/// A query name as it stands in the record. The API's own names are short words; whatever else a client puts there, a
+/// key or a mail address by mistake, is hashed like a value.
+fn shown(name: &str, hasher: &ParamHasher) -> Arc<str> {
+    let word = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-[]".contains(&b));
+    if word { Arc::from(name) } else { format!("#{}", hasher.hash("", name.as_bytes())).into() }
 }
 
 fn identified(entry: &mut Entry, client: &Client) {

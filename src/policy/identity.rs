@@ -122,6 +122,10 @@ impl Policy {
             }
             !slot
         });
+        let is_key = |text: &str| scoped_key::check(text.as_bytes()).is_ok();
+        if pairs.iter().any(|pair| is_key(&pair.name) || is_key(&pair.value)) {
+            return Err(Ambiguous::KeyMisplaced);
+        }
         Ok(Query { pairs, keys })
     }
 

@@ -38,6 +38,9 @@ pub enum Ambiguous {
     /// A byte that must be percent-encoded and is not
     #[error("the target holds a character that must be percent-encoded")]
     BadByte,
+    /// A scoped key where it would go upstream
+    #[error("the target holds a scoped key where no key belongs")]
+    KeyMisplaced,
     /// More segments or pairs than any endpoint has use for
     #[error("the target has too many parts")]
     TooManyParts,
@@ -57,6 +60,7 @@ impl Ambiguous {
             Self::Control => "target_control",
             Self::BadEscape => "target_bad_escape",
             Self::BadByte => "target_bad_byte",
+            Self::KeyMisplaced => "key_misplaced",
             Self::TooManyParts => "target_too_many_parts",
         }
     }

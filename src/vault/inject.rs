@@ -110,9 +110,22 @@ fn strip(headers: &mut HeaderMap, slots: &Slots, also: &[HeaderName]) {
     end_hop_by_hop(headers);
     // Most of these are not there; to see that costs less than to look each of them up.
     let ends = |name: &HeaderName| {
-        name == header::AUTHORIZATION || name == header::EXPECT || slots.headers.contains(name) || also.contains(name)
+        name == header::AUTHORIZATION
+            || name == header::EXPECT
+            || is_override(name)
+            || slots.headers.contains(name)
+            || also.contains(name)
     };
     take_out(headers, ends);
+}
+
+/// Headers by which some servers take a request for another one than its first line says. What was judged is what is
+/// called, so they end here.
+fn is_override(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-http-method-override" | "x-http-method" | "x-method-override" | "x-original-url" | "x-rewrite-url"
+    )
 }
 
 /// Removes the headers that a rule names, in one walk over those that are there.
