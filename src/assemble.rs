@@ -1,30 +1,32 @@
 //! The one place that names concrete backends: it turns a configuration into a running gate.
 
+mod clients;
+
 use std::fmt::Write;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
 
-use crate::admin::Admin;
+use crate::admin::AdminThread;
 use crate::audit::{self, Event, Kind, Log, ParamHasher, Pending, Record};
 use crate::cli::report::Failure;
+use crate::cli::settings::Source;
 use crate::config::{self, Config};
-use crate::gateway::{Gateway, Shared, Upstream, sizes};
-use crate::limit::{Limits, Memory};
+use crate::gateway::{Gateway, Shared, sizes};
+use crate::limit::Memory;
+use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::policy::Policy;
-use crate::server::{Server, Settings, listen, tls};
-use crate::upstream::{Connector, client, client_config};
+use crate::reload::{self, Reloader};
+use crate::server::tls::{self, Certificate};
+use crate::server::{Server, Settings, listen};
+use crate::signals::Signals;
 use crate::vault::{AgeFile, Change, KeyRing, Prepared, Refresher, Vault, VaultError, fetch_all, private_file};
+use clients::{ClientParts, upstreams};
 
 /// A second signal this soon after the first is the same one, delivered to the process and to its group.
 const ECHO: Duration = Duration::from_millis(100);
@@ -32,17 +34,27 @@ const ECHO: Duration = Duration::from_millis(100);
 /// A running gate.
 pub struct Gate {
     server: Server,
-    refresher: Refresher,
-    admin: Option<AdminThread>,
+    threads: Threads,
     log: Log,
     signals: Signals,
 }
 
-/// Starts everything. Nothing is created that should have existed before.
-pub fn start(config: &Config) -> Result<Gate, Failure> {
+/// What runs beside the workers. Each ends on drop.
+struct Threads {
+    reloader: Option<Reloader>,
+    _refresher: Refresher,
+    _admin: Option<AdminThread>,
+}
+
+/// Starts everything. Nothing is created that should have existed before. With the `source` of the configuration, the gate
+/// takes changes of it over; without, a hang-up ends it.
+pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     // First of all, so that no signal finds the process without its handlers.
-    let signals = Signals::new()?;
-    let tls = server_tls(config)?;
+    let signals =
+        Signals::new(source.is_some()).map_err(|error| Failure::new("cannot wait for signals").because(error))?;
+    let certificate = Arc::new(Certificate::new(server_certificate(config)?));
+    let tls =
+        tls::server_config(certificate.clone()).map_err(|error| Failure::new("cannot set TLS up").because(error))?;
     let hasher = hasher(&config.audit.hash_key)?;
     let vault = vault(&config.vault);
     usable(&*vault, config)?;
@@ -55,32 +67,55 @@ pub fn start(config: &Config) -> Result<Gate, Failure> {
     let (address, listeners) =
         listen(config.listen.address, workers).map_err(|error| cannot_listen(config.listen.address, error))?;
     let (log, recovered) = open_log(config)?;
-    let policy = Policy::new(config);
-    let metrics = Arc::new(Metrics::new(policy.integrations().iter().map(|it| it.name.clone())));
-    let shared = Arc::new(Shared {
-        limits: Limits::new(config, |buckets| Box::new(Memory::new(buckets))),
-        policy,
-        ring: ring.clone(),
-        log: log.clone(),
-        hasher,
-        metrics,
-        sizes: sizes(config),
-        upload_pause: config.listen.body_timeout,
-    });
-    let admin = config.admin.as_ref().map(|admin| AdminThread::start(&admin.socket, shared.clone())).transpose()?;
+    let shared = shared(config, hasher, ring.clone(), log.clone());
+    let admin = config.admin.as_ref().map(|admin| open_admin(&admin.socket, &shared)).transpose()?;
     let refresher = refresher(config, vault, ring, log.clone())?;
-    let settings = Settings::new(&config.listen, tls);
-    let server = Server::start(address, listeners, settings, || {
+    let server = Server::start(address, listeners, Settings::new(&config.listen, tls), || {
         Gateway::new(shared.clone(), clients.iter().map(ClientParts::build).collect())
     })
     .map_err(|error| Failure::new("cannot start the workers").because(error))?;
     // Durable before the first call: it also shows that the log can be written at all.
     let started = format!("keygate {} on {address} with {workers} workers", env!("CARGO_PKG_VERSION"));
     for (code, detail) in recovered.into_iter().map(|text| ("recovered", text)).chain([("started", started)]) {
-        let noted = signals.runtime.block_on(note(&log, code, detail));
+        let noted = signals.block_on(note(&log, code, detail));
         noted.map_err(|error| Failure::new("cannot write the audit log").because(error))?;
     }
-    Ok(Gate { server, refresher, admin, log, signals })
+    let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
+    Ok(Gate { server, threads: Threads { reloader, _refresher: refresher, _admin: admin }, log, signals })
+}
+
+/// What the workers share.
+fn shared(config: &Config, hasher: ParamHasher, ring: Arc<KeyRing>, log: Log) -> Arc<Shared> {
+    let metrics = Arc::new(Metrics::default());
+    let live = Live::new(config, &metrics, |buckets| Box::new(Memory::new(buckets)));
+    Arc::new(Shared {
+        envelope: live.policy.envelope(),
+        live: ArcSwap::from_pointee(live),
+        ring,
+        log,
+        hasher,
+        metrics,
+        sizes: sizes(config),
+        upload_pause: config.listen.body_timeout,
+    })
+}
+
+fn open_admin(socket: &Path, shared: &Arc<Shared>) -> Result<AdminThread, Failure> {
+    AdminThread::start(socket, shared.clone())
+        .map_err(|error| Failure::new(format!("cannot open the admin socket `{}`", socket.display())).because(error))
+}
+
+fn watch(
+    config: &Config,
+    source: Source,
+    shared: &Arc<Shared>,
+    certificate: Arc<Certificate>,
+) -> Result<Reloader, Failure> {
+    let parts = reload::Parts { config: config.clone(), source, shared: shared.clone(), certificate, note };
+    Reloader::start(parts).map_err(|error| {
+        let hint = "the user that runs the gate must be able to write to the audit directory";
+        Failure::new("cannot watch the configuration").because(error).hint(hint)
+    })
 }
 
 /// A vault that cannot be read is an error of the set-up; a credential that is not in it yet is told, and its calls are
@@ -104,60 +139,32 @@ impl Gate {
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once: what was acknowledged is
     /// on the disk by then, whatever happens.
     pub fn run_until_signal(self) -> Result<(), Failure> {
-        let Self { server, refresher, admin, log, mut signals } = self;
-        signals.wait();
+        let Self { server, threads, log, mut signals } = self;
+        signals.wait_for_stop(|| threads.reloader.iter().for_each(Reloader::now));
         let first = Instant::now();
         tracing::info!("draining: no new connections, calls under way are finished; a second signal ends at once");
         std::thread::spawn(move || {
-            signals.wait();
+            let ignore = || {};
+            signals.wait_for_stop(ignore);
             while first.elapsed() < ECHO {
-                signals.wait();
+                signals.wait_for_stop(ignore);
             }
             tracing::warn!("a second signal: ending at once");
             exit_now();
         });
-        end(server, (refresher, admin), &log)
+        end(server, threads, &log)
     }
 
     /// Drains, seals the log, and returns.
     pub fn stop(self) -> Result<(), Failure> {
-        end(self.server, (self.refresher, self.admin), &self.log)
+        end(self.server, self.threads, &self.log)
     }
 }
 
-fn end<Threads>(server: Server, threads: Threads, log: &Log) -> Result<(), Failure> {
+fn end(server: Server, threads: Threads, log: &Log) -> Result<(), Failure> {
     server.drain();
     drop(threads);
     log.seal().map_err(|error| Failure::new("cannot seal the audit log").because(error))
-}
-
-/// SIGTERM and SIGINT, caught from the moment this exists.
-struct Signals {
-    runtime: tokio::runtime::Runtime,
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let failed = |error: io::Error| Failure::new("cannot wait for signals").because(error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let (term, int) = {
-            let _inside = runtime.enter();
-            (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?)
-        };
-        Ok(Self { runtime, term, int })
-    }
-
-    fn wait(&mut self) {
-        let Self { runtime, term, int } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-        });
-    }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the operator asked twice; every acknowledged record is on the disk")]
@@ -168,7 +175,7 @@ fn exit_now() {
 /// Asks of a configuration what only the disk can tell. Opens no port and changes nothing.
 pub fn inspect(config: &Config) -> Vec<Failure> {
     let mut found = Vec::new();
-    found.extend(server_tls(config).err());
+    found.extend(server_certificate(config).err());
     found.extend(hasher(&config.audit.hash_key).err());
     found.extend(upstreams(config).err());
     found.extend(audit_directory(&config.audit.directory).err());
@@ -183,8 +190,8 @@ fn credential(vault: &dyn Vault, upstream: &config::Upstream) -> Result<(), Fail
     Prepared::new(&credential, upstream).map(drop).map_err(|why| Failure::new(why.to_string()).hint(hint))
 }
 
-fn server_tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, Failure> {
-    tls::server_config(&config.listen.certificate, &config.listen.private_key).map_err(|error| {
+fn server_certificate(config: &Config) -> Result<tls::Pair, Failure> {
+    tls::read_certificate(&config.listen.certificate, &config.listen.private_key).map_err(|error| {
         Failure::new("cannot use the server certificate")
             .because(error)
             .hint("`[listen] certificate` and `private_key` name PEM files; `keygate init` makes a pair")
@@ -221,46 +228,6 @@ fn refresher(config: &Config, vault: Box<dyn Vault>, ring: Arc<KeyRing>, log: Lo
     };
     Refresher::start(vault, config.upstreams.clone(), ring, refresh, on_change)
         .map_err(|error| Failure::new("cannot start the vault's thread").because(error))
-}
-
-/// What a worker needs to build its own client of an upstream.
-struct ClientParts {
-    upstream: config::Upstream,
-    tls: Arc<rustls::ClientConfig>,
-    host: HeaderValue,
-    max_head: u32,
-}
-
-/// Everything that can be wrong with an upstream is found here, once, before a worker builds its client.
-fn upstreams(config: &Config) -> Result<Vec<ClientParts>, Failure> {
-    let one = |upstream: &config::Upstream| {
-        let failed = || Failure::new(format!("cannot use upstream `{}`", upstream.name));
-        let tls = client_config(upstream.trust_roots.as_deref())
-            .map_err(|error| failed().because(error).hint("`trust_roots` names a PEM file with CA certificates"))?;
-        let host = HeaderValue::from_str(&upstream.base_url.authority()).map_err(|error| failed().because(error))?;
-        let parts = ClientParts { upstream: upstream.clone(), tls, host, max_head: config.listen.max_head };
-        parts.try_build().ok_or_else(|| failed().hint("its host is no name that a certificate can hold"))?;
-        Ok(parts)
-    };
-    config.upstreams.iter().map(one).collect()
-}
-
-impl ClientParts {
-    fn try_build(&self) -> Option<Upstream> {
-        let connector = Connector::new(&self.upstream, self.tls.clone())?;
-        Some(Upstream {
-            name: self.upstream.name.clone(),
-            base_path: self.upstream.base_url.path.clone(),
-            host: self.host.clone(),
-            times: connector.times,
-            service: client(connector, &self.upstream.base_url.authority(), self.max_head)?,
-        })
-    }
-
-    #[allow(clippy::expect_used, reason = "`upstreams` has built it once already, from the same parts")]
-    fn build(&self) -> Upstream {
-        self.try_build().expect("built before")
-    }
 }
 
 fn workers(config: &Config) -> usize {
@@ -321,44 +288,4 @@ fn note(log: &Log, code: &'static str, detail: String) -> Pending {
     let mut record = Record::new(Kind::Gate, Timestamp::now());
     record.event = Some(Event { code, detail });
     log.append(&record)
-}
-
-/// The admin socket has a thread of its own: it must answer when the workers are busy.
-struct AdminThread {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl AdminThread {
-    fn start(socket: &Path, shared: Arc<Shared>) -> Result<Self, Failure> {
-        let failed = |error: io::Error| {
-            Failure::new(format!("cannot open the admin socket `{}`", socket.display())).because(error)
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let admin = {
-            let _inside = runtime.enter();
-            Admin::open(socket).map_err(failed)?
-        };
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serve = move || runtime.block_on(until(stopped, async { admin.serve(shared).await }));
-        let thread = std::thread::Builder::new().name("admin".into()).spawn(serve).map_err(failed)?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-async fn until(stopped: oneshot::Receiver<()>, serving: impl Future<Output = ()>) {
-    tokio::select! {
-        _ = stopped => {}
-        () = serving => {}
-    }
-}
-
-impl Drop for AdminThread {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was reported by the panic hook.
-            let _ = thread.join();
-        }
-    }
 }

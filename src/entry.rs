@@ -98,11 +98,6 @@ impl Entry {
         self.metrics.refusal(code);
     }
 
-    /// Counts a call of a known integration.
-    pub fn count_call(&self, integration: usize) {
-        self.metrics.call(integration);
-    }
-
     /// The record's id, as the reply carries it.
     pub fn id_header(&self) -> HeaderValue {
         let mut buffer = uuid::Uuid::encode_buffer();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -10,11 +12,12 @@ use tokio::time::Instant;
 use crate::audit::{Kind, Log, ParamHasher, Proof, Record, Verdict};
 use crate::config::Config;
 use crate::entry::{Entry, Gone, Peer};
-use crate::limit::{Left, Limits};
+use crate::limit::Left;
+use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::head::{Sizes, judge};
 use crate::policy::{Call, Client, Means, Permit, Policy};
-use crate::profile::Effect;
+use crate::profile::{Effect, Envelope};
 use crate::refusal::{Fault, Refusal};
 use crate::reply::{BodyTimes, Reply, ReplyBody, respond, take_in};
 use crate::upstream::{self, Inbound, Service, Times, Upload, UpstreamError};
@@ -29,10 +32,10 @@ pub struct Gateway {
 
 /// What all workers share.
 pub struct Shared {
-    /// Who may do what.
-    pub policy: Policy,
-    /// How often.
-    pub limits: Limits,
+    /// Who may do what, and how often: replaced as a whole when the configuration changes.
+    pub live: ArcSwap<Live>,
+    /// The shape of refusals for callers that are not known yet.
+    pub envelope: Envelope,
     /// With which credential.
     pub ring: Arc<KeyRing>,
     /// On which record.
@@ -59,6 +62,14 @@ pub struct Upstream {
     pub times: Times,
     /// The way there.
     pub service: Service,
+}
+
+/// A call that may be made, and what is needed to make it.
+struct Decided {
+    upstream: usize,
+    effect: Effect,
+    outbound: Outbound,
+    injected: Injected,
 }
 
 impl Gateway {
@@ -90,43 +101,52 @@ impl Gateway {
     }
 
     fn begin<B>(&self, peer: &Peer, request: &Request<B>, gone: Gone) -> Entry {
-        let Shared { log, metrics, policy, .. } = &*self.shared;
-        let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), policy.envelope(), gone);
+        let Shared { log, metrics, envelope, .. } = &*self.shared;
+        let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), *envelope, gone);
         entry.record.method = Some(request.method().as_str().chars().take(20).collect());
         entry
     }
 
     async fn serve(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Reply, Refusal> {
-        let Shared { policy, limits, ring, .. } = &*self.shared;
         self.shared.log.ensure_open()?;
         let (head, body) = request.into_parts();
         judge(&head.method, &head.uri, &head.headers, self.shared.sizes)?;
-        let query = policy.query(head.uri.query())?;
-        let client = policy.identify(&head.headers, &query, Timestamp::now())?;
-        identified(entry, &client);
-        let call = policy.read(&client, &head.method, head.uri.path(), query)?;
-        self.described(entry, &call);
-        let permit = policy.authorise(&client, &call)?;
-        entry.record.rule = Some(permit.rule().clone());
-        let ticket = limits.take(&permit)?;
-        let to = self.destination(&permit);
-        let (outbound, injected) = inject(call, &permit, ticket, head.headers, ring, &to)?;
-        allowed(entry, &injected, &self.upstreams[to.upstream].name);
+        let Decided { upstream, effect, outbound, injected } = self.decide(entry, head)?;
         entry.step(|s| &mut s.decide);
-        if permit.endpoint().effect == Effect::Write {
+        if effect == Effect::Write {
             entry.intend().await?;
             entry.step(|s| &mut s.intent);
         }
-        let (inbound, times) = self.forward(entry, to.upstream, outbound, body).await?;
+        let (inbound, times) = self.forward(entry, upstream, outbound, body).await?;
         let mut reply = take_in(inbound, &injected, times, entry).await?;
         say_what_is_left(&mut reply, injected.left);
         Ok(reply)
     }
 
-    fn destination(&self, permit: &Permit) -> Destination<'_> {
+    /// Who calls, what, may it, how often, with which key: all by the configuration in force at this moment. Nothing here
+    /// waits, and nothing after it asks again.
+    fn decide(&self, entry: &mut Entry, head: Parts) -> Result<Decided, Refusal> {
+        let live = self.shared.live.load();
+        let Live { policy, limits, .. } = &**live;
+        let query = policy.query(head.uri.query())?;
+        let client = policy.identify(&head.headers, &query, Timestamp::now())?;
+        identified(entry, &client);
+        live.count_call(client.integration());
+        let call = policy.read(&client, &head.method, head.uri.path(), query)?;
+        self.described(entry, &call);
+        let permit = policy.authorise(&client, &call)?;
+        entry.record.rule = Some(permit.rule().clone());
+        let ticket = limits.take(&permit)?;
+        let to = self.destination(policy, &permit);
+        let (outbound, injected) = inject(call, &permit, ticket, head.headers, &self.shared.ring, &to)?;
+        allowed(entry, &injected, &self.upstreams[to.upstream].name);
+        Ok(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, injected })
+    }
+
+    fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit) -> Destination<'a> {
         let upstream = permit.integration().upstream;
         let Upstream { base_path, host, .. } = &self.upstreams[upstream];
-        Destination { upstream, base_path, host, slots: self.shared.policy.slots() }
+        Destination { upstream, base_path, host, slots: policy.slots() }
     }
 
     /// Sends the call, and waits for the head of its reply.
@@ -192,7 +212,6 @@ fn identified(entry: &mut Entry, client: &Client) {
         Means::Bearer => Proof::Bearer,
     });
     entry.speaks(integration.profile().envelope);
-    entry.count_call(integration.index);
 }
 
 fn allowed(entry: &mut Entry, injected: &Injected, upstream: &Arc<str>) {

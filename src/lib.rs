@@ -19,6 +19,7 @@
 //! The call's way.
 //! - [`metrics`]: what is counted.
 //! - [`refusal`]: every answer that Keygate gives itself.
+//! - [`live`]: what a changed configuration replaces while the gate runs.
 //! - [`entry`]: the record of a call while it is being made; written whatever happens.
 //! - [`reply`]: what goes back to the integration, and when its last byte may leave.
 //! - [`gateway`]: one call, top to bottom.
@@ -26,6 +27,9 @@
 //! The house around it.
 //! - [`server`]: listeners, hello, TLS, connections, drain.
 //! - [`admin`]: health and metrics.
+//! - [`signals`]: what the system asks of the gate.
+//! - [`running`]: what the gate tells the commands about itself.
+//! - [`reload`]: a changed configuration or certificate is taken over without a restart.
 //! - [`assemble`]: the one place that names concrete backends.
 //! - [`cli`]: the commands.
 //! - [`stand_in`]: an honest little merchant API for the demo and the tests; knows nothing of the rest.
@@ -40,11 +44,15 @@ pub mod limit;
 pub mod upstream;
 pub mod metrics;
 pub mod refusal;
+pub mod live;
 pub mod entry;
 pub mod reply;
 pub mod gateway;
 pub mod server;
 pub mod admin;
+pub mod signals;
+pub mod running;
+pub mod reload;
 pub mod assemble;
 pub mod cli;
 pub mod stand_in;

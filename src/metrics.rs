@@ -1,5 +1,7 @@
 //! Counters of what the gate did, for the health endpoint and for Prometheus.
 
+mod reloads;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -7,33 +9,37 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use reloads::Reloads;
+
+/// A number that only rises, shared by whoever counts and whoever shows it.
+pub type Counter = Arc<AtomicU64>;
+
 /// All counters of one gate. They only rise.
+#[derive(Default)]
 pub struct Metrics {
-    integrations: Vec<(Arc<str>, AtomicU64)>,
+    /// Calls by integration. Whoever counts holds the counter itself; the lock is for laying them out and showing them.
+    integrations: Mutex<BTreeMap<Arc<str>, Counter>>,
     /// Refusals by code: rarer than calls, so a lock is cheap enough.
     refusals: Mutex<BTreeMap<&'static str, u64>>,
     scrubbed: AtomicU64,
     connections: AtomicU64,
     in_flight: AtomicU64,
+    /// How reloads went.
+    pub reloads: Reloads,
 }
 
 impl Metrics {
-    /// One counter of calls for each integration, in the order of the configuration.
-    pub fn new(integrations: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self {
-            integrations: integrations.into_iter().map(|name| (name, AtomicU64::new(0))).collect(),
-            refusals: Mutex::default(),
-            scrubbed: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-            in_flight: AtomicU64::new(0),
-        }
-    }
-
-    /// A call of a known integration.
-    pub fn call(&self, integration: usize) {
-        if let Some((_, count)) = self.integrations.get(integration) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// The counters of the integrations that there are now, in this order. Those that are known go on; those of
+    /// integrations that are gone are no longer shown.
+    pub fn calls_of<'a>(&self, integrations: impl Iterator<Item = &'a Arc<str>>) -> Vec<Counter> {
+        let mut known = self.integrations.lock().unwrap_or_else(PoisonError::into_inner);
+        let former = std::mem::take(&mut *known);
+        let counters = integrations.map(|name| {
+            let counter = former.get(name).cloned().unwrap_or_default();
+            known.insert(name.clone(), counter.clone());
+            counter
+        });
+        counters.collect()
     }
 
     /// A refusal, by its code; also connections that were refused before any call.
@@ -66,14 +72,25 @@ impl Metrics {
     pub fn prometheus(&self, audit_open: bool) -> String {
         let mut out = String::new();
         head(&mut out, "keygate_calls_total", "counter", "Calls of known integrations.");
-        for (name, count) in &self.integrations {
+        for (name, count) in &*self.integrations.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "keygate_calls_total{{integration=\"{name}\"}} {}", count.load(Ordering::Relaxed));
         }
         head(&mut out, "keygate_refusals_total", "counter", "Answers that the gate gave itself, by code.");
         for (code, count) in &*self.refusals.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(out, "keygate_refusals_total{{code=\"{code}\"}} {count}");
         }
+        let (applied, refused) = self.reloads.counts();
+        head(&mut out, "keygate_reloads_total", "counter", "Changed configurations, by what became of them.");
+        for (result, count) in [("applied", applied), ("refused", refused)] {
+            let _ = writeln!(out, "keygate_reloads_total{{result=\"{result}\"}} {count}");
+        }
         let singles = [
+            (
+                "keygate_reload_ok",
+                "gauge",
+                "1 while the configuration file, as it stands, is the one in force.",
+                u64::from(self.reloads.problems().is_empty()),
+            ),
             (
                 "keygate_keys_scrubbed_total",
                 "counter",

@@ -2,6 +2,8 @@
 //!
 //! There is no plain HTTP over TCP anywhere, and what is told here is for whoever may open the socket: mode 0600.
 
+mod thread;
+
 use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +19,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixListener;
 
 use crate::gateway::Shared;
+
+pub use thread::AdminThread;
 
 /// The admin socket. Its file is removed on drop.
 pub struct Admin {
@@ -94,13 +98,19 @@ fn answer(
     std::future::ready(Ok(response))
 }
 
-/// 200 while calls can be served, 503 with the troubles otherwise.
+/// 200 while calls can be served, 503 with the troubles otherwise. A changed configuration that was refused is told and is
+/// no trouble: the former one serves on, and a slip of the pen must not take a gate out of its pool.
 fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
     let mut troubles: Vec<String> = shared.ring.troubles().iter().map(ToString::to_string).collect();
     if let Some(trouble) = shared.log.trouble() {
         troubles.push(format!("audit: {trouble}"));
     }
     let ok = shared.log.is_open() && troubles.is_empty();
-    let body = serde_json::json!({ "ok": ok, "in_flight": shared.metrics.in_flight(), "troubles": troubles });
+    let body = serde_json::json!({
+        "ok": ok,
+        "in_flight": shared.metrics.in_flight(),
+        "troubles": troubles,
+        "reload_problems": shared.metrics.reloads.problems(),
+    });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, "application/json", body.to_string())
 }

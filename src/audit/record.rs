@@ -19,7 +19,7 @@ pub enum Kind {
     Intent,
     /// A connection that ended before any call: TLS refused, plain HTTP, bytes that are no HTTP.
     Connection,
-    /// Something about the gate itself: started, stopped, recovered.
+    /// Something about the gate itself: started, stopped, recovered, reloaded.
     Gate,
 }
 
@@ -125,7 +125,7 @@ pub struct Steps {
 /// Something about the gate itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Stable code: `started`, `stopped`, `recovered`, `credential-changed`.
+    /// Stable code: `started`, `stopped`, `recovered`, `credential-changed`, `reloaded`, `reload-refused`.
     pub code: &'static str,
     /// For people.
     pub detail: String,

@@ -15,6 +15,7 @@ use super::output::{self, quoted, quoted_path};
 use super::report::Failure;
 use super::run::base_url;
 use super::settings;
+use super::taken_over::taken_over;
 
 /// Who may call, and with what scoped key.
 #[derive(Debug, Subcommand)]
@@ -109,25 +110,23 @@ fn add(args: &Add, path: &Path) -> Result<(), Failure> {
     hand_out(&key, &args.name, path)?;
     output::note(&format!("added `{}` to `{}`; its key is printed this once\n", args.name, path.display()));
     tell_how_to_use(&config, &args.name);
-    Ok(())
+    taken_over(&config, path, &format!("`{}` is added", args.name))
 }
 
 fn rotate(args: &Rotate, path: &Path) -> Result<(), Failure> {
     let key = fresh_key()?;
     let keep = args.keep_old.as_deref().map(|text| later(text, Timestamp::now(), "--keep-old")).transpose()?;
-    settings::edit(path, |editor| editor.rotate(&args.name, &key.sha256(), keep))?;
+    let config = settings::edit(path, |editor| editor.rotate(&args.name, &key.sha256(), keep))?;
     hand_out(&key, &args.name, path)?;
     let old = keep.map_or_else(|| "the old one ends".to_owned(), |until| format!("the old one works until {until}"));
     output::note(&format!("`{}` has a new key, printed this once; {old}\n", args.name));
-    tell_to_restart();
-    Ok(())
+    taken_over(&config, path, &format!("`{}` has a new key", args.name))
 }
 
 fn revoke(args: &Revoke, path: &Path) -> Result<(), Failure> {
-    settings::edit(path, |editor| editor.revoke(&args.name))?;
+    let config = settings::edit(path, |editor| editor.revoke(&args.name))?;
     output::note(&format!("revoked `{}`: its keys are refused\n", args.name));
-    tell_to_restart();
-    Ok(())
+    taken_over(&config, path, &format!("`{}` is revoked", args.name))
 }
 
 /// A key from the system's randomness.
@@ -160,11 +159,6 @@ fn tell_how_to_use(config: &Config, name: &str) {
         output::note(&format!("  base URL  {}\n", base_url(config, address, Some(integration.upstream))));
     }
     output::note(&format!("  key in    {place}, or wherever the merchant API's own key goes\n"));
-    tell_to_restart();
-}
-
-fn tell_to_restart() {
-    output::note("a running gate must be started again to know of it\n");
 }
 
 /// A point in time as `--expires` has it.

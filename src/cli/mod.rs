@@ -13,7 +13,8 @@ mod pki;
 mod profile;
 pub mod report;
 mod run;
-mod settings;
+pub mod settings;
+mod taken_over;
 mod vault_failure;
 
 use std::io;

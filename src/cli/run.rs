@@ -21,7 +21,9 @@ use super::settings;
     keygate run --log-format json --log warn\n\n\
     Prints `ready URL` on standard output once it accepts connections, and its own log on standard error.\n\
     SIGTERM or Ctrl-C: no new connections, calls under way are finished, the audit log is sealed, exit 0.\n\
-    A second signal ends it at once; no durable record is lost by that.")]
+    A second signal ends it at once; no durable record is lost by that.\n\
+    A changed configuration or certificate is taken over by itself, within a second, or at once on SIGHUP. One that is\n\
+    wrong, or that needs a restart, changes nothing; why stands in the log, in health and in the record.")]
 pub struct Run {
     /// Form of the program's own log (the audit log is always JSON lines)
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -48,8 +50,9 @@ enum LogLevel {
 /// Runs until a signal.
 pub fn run(args: &Run, path: &Path) -> Result<(), Failure> {
     start_log(args.log, args.log_format);
-    let config = settings::load(path)?;
-    let gate = assemble::start(&config)?;
+    let (text, source) = settings::read_source(path)?;
+    let config = settings::checked(path, &text)?;
+    let gate = assemble::start(&config, Some(source))?;
     output::result(&format!("ready {}\n", base_url(&config, gate.address(), None)))?;
     gate.run_until_signal()
 }

@@ -1,16 +1,35 @@
 //! The configuration file as commands meet it: read and checked, or changed in place and checked before it is written.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest;
 
 use crate::config::{self, Config, EditError, Editor, Problems};
 use crate::vault::private_file;
 
+use super::output::hex;
 use super::report::{CONFIG, Failure, USAGE, words};
+
+/// Which text a configuration came from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its text, hexadecimal.
+    pub sha256: String,
+}
 
 /// Reads and checks the file.
 pub fn load(path: &Path) -> Result<Config, Failure> {
     checked(path, &read(path)?)
+}
+
+/// Reads the file, and notes which text it was.
+pub fn read_source(path: &Path) -> Result<(String, Source), Failure> {
+    let text = read(path)?;
+    let sha256 = hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    Ok((text, Source { path: path.to_owned(), sha256 }))
 }
 
 /// Changes the file: `change` works on its text and leaves comments alone; the result is checked and written only when

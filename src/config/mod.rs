@@ -152,7 +152,7 @@ pub struct Upstream {
 }
 
 /// `[integration.NAME]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Integration {
     /// Its name in the file.
     pub name: Arc<str>,

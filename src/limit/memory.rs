@@ -1,5 +1,6 @@
 //! Buckets in memory: governor's generic cell rate algorithm, one limiter per bucket, none ever evicted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
@@ -14,7 +15,8 @@ type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddle
 /// Buckets of this process alone. `C` is the clock; tests hand in one that they move.
 pub struct Memory<C: Clock = DefaultClock> {
     clock: C,
-    limiters: Vec<Limiter<C>>,
+    /// Shared with the store that follows this one, bucket by bucket.
+    limiters: Vec<Arc<Limiter<C>>>,
 }
 
 impl Memory {
@@ -27,12 +29,13 @@ impl Memory {
 impl<C: Clock + Clone> Memory<C> {
     /// The same with a clock of the caller's.
     pub fn with_clock(buckets: &[Bucket], clock: C) -> Self {
-        let limiters = buckets
-            .iter()
-            .map(|b| RateLimiter::direct_with_clock(quota(&b.quota), clock.clone()).with_middleware())
-            .collect();
+        let limiters = buckets.iter().map(|bucket| full(bucket, &clock)).collect();
         Self { clock, limiters }
     }
+}
+
+fn full<C: Clock + Clone>(bucket: &Bucket, clock: &C) -> Arc<Limiter<C>> {
+    Arc::new(RateLimiter::direct_with_clock(quota(&bucket.quota), clock.clone()).with_middleware())
 }
 
 fn quota(quota: &crate::config::Quota) -> Quota {
@@ -41,7 +44,7 @@ fn quota(quota: &crate::config::Quota) -> Quota {
     Quota::with_period(one).unwrap_or(Quota::per_second(quota.count)).allow_burst(quota.burst)
 }
 
-impl<C: Clock + Send + Sync> Store for Memory<C>
+impl<C: Clock + Clone + Send + Sync + 'static> Store for Memory<C>
 where
     C::Instant: Send + Sync,
 {
@@ -50,6 +53,15 @@ where
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(not_until) => Err(not_until.wait_time_from(self.clock.now())),
         }
+    }
+
+    fn next(&self, buckets: &[Bucket], kept: &[Option<usize>]) -> Box<dyn Store> {
+        let each = buckets.iter().zip(kept);
+        let limiters = each.map(|(bucket, kept)| match kept {
+            Some(n) => self.limiters[*n].clone(),
+            None => full(bucket, &self.clock),
+        });
+        Box::new(Self { clock: self.clock.clone(), limiters: limiters.collect() })
     }
 }
 
@@ -72,9 +84,9 @@ mod tests {
         Bucket { name: "test".into(), quota, level: Level::Integration }
     }
 
-    /// The contract of every store, at whatever speed its clock runs: `pass` moves that clock.
+    /// The contract of every store, at whatever speed its clock runs: `pass` moves that clock. Bucket 0 is 60/min burst 3,
+    /// bucket 1 is 1/s.
     fn contract(store: &dyn Store, pass: &dyn Fn(Duration)) {
-        // Bucket 0 is 60/min burst 3.
         assert_eq!([store.take(0), store.take(0), store.take(0)], [Ok(2), Ok(1), Ok(0)]);
         let wait = store.take(0).unwrap_err();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
@@ -85,6 +97,13 @@ mod tests {
         assert_eq!(store.take(0), Ok(0));
         assert!(store.take(0).is_err());
         assert!(store.take(1).is_ok(), "buckets do not share");
+        // Another list: a new bucket before the old one, and the old bucket 1 anew.
+        let next = store.next(&[bucket(1, 1, 2), bucket(60, 60, 3), bucket(1, 1, 1)], &[None, Some(0), None]);
+        assert!(next.take(1).is_err(), "a kept bucket was filled");
+        assert_eq!((next.take(0), next.take(2)), (Ok(1), Ok(0)), "new buckets are full");
+        pass(Duration::from_secs(1));
+        assert_eq!(next.take(1), Ok(0));
+        assert!(store.take(0).is_err(), "a kept bucket is the same one in both stores");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod memory;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +59,10 @@ pub trait Store: Send + Sync {
     /// Takes one place. `Ok` says how many are left at once, `Err` how long until there is one. Must not wait; a remote
     /// store works from a local lease. A bucket that is not asked for a long time may be dropped only when it is full.
     fn take(&self, bucket: usize) -> Result<u32, Duration>;
+
+    /// A store for another list of buckets. Where `kept` names a position in the list of this one, that bucket goes on
+    /// as it stands, in both stores; the others begin full.
+    fn next(&self, buckets: &[Bucket], kept: &[Option<usize>]) -> Box<dyn Store>;
 }
 
 /// All limits of a configuration.
@@ -138,30 +143,19 @@ impl std::fmt::Display for Limited {
 impl Limits {
     /// Lays out the buckets of a configuration and has `store` keep them.
     pub fn new(config: &Config, store: impl FnOnce(&[Bucket]) -> Box<dyn Store>) -> Self {
-        let mut buckets = Vec::new();
-        let mut add = |name: String, quota: Quota, level| {
-            buckets.push(Bucket { name: name.into(), quota, level });
-            buckets.len() - 1
-        };
-        let wide: Vec<_> = config
-            .upstreams
-            .iter()
-            .map(|u| u.limit.map(|quota| add(format!("upstream/{}", u.name), quota, Level::Upstream)))
-            .collect();
-        let mut by_integration = Vec::with_capacity(config.integrations.len());
-        for it in &config.integrations {
-            let endpoints = config.upstreams[it.upstream].profile.endpoints();
-            by_integration.push(Buckets {
-                own: it.limit.map(|quota| add(it.name.to_string(), quota, Level::Integration)),
-                endpoints: it
-                    .limits
-                    .iter()
-                    .map(|&(e, quota)| (e, add(format!("{}/{}", it.name, endpoints[e].name), quota, Level::Endpoint)))
-                    .collect(),
-                upstream: wide[it.upstream],
-            });
-        }
+        let (buckets, by_integration) = lay_out(config);
         Self { store: store(&buckets), buckets, by_integration }
+    }
+
+    /// The limits of another configuration. A bucket with the same name and quota goes on as it stands: a reload must
+    /// not fill what was used up.
+    #[must_use]
+    pub fn next(&self, config: &Config) -> Self {
+        let (buckets, by_integration) = lay_out(config);
+        let known: HashMap<&str, usize> = self.buckets.iter().enumerate().map(|(n, b)| (&*b.name, n)).collect();
+        let same = |bucket: &Bucket| known.get(&*bucket.name).copied().filter(|n| self.buckets[*n] == *bucket);
+        let kept: Vec<_> = buckets.iter().map(same).collect();
+        Self { store: self.store.next(&buckets, &kept), buckets, by_integration }
     }
 
     /// Takes a place in every limit that applies, narrow before wide.
@@ -179,4 +173,32 @@ impl Limits {
         }
         Ok(Ticket { left })
     }
+}
+
+/// The buckets of a configuration, and which of them each integration takes from.
+fn lay_out(config: &Config) -> (Vec<Bucket>, Vec<Buckets>) {
+    let mut buckets = Vec::new();
+    let mut add = |name: String, quota: Quota, level| {
+        buckets.push(Bucket { name: name.into(), quota, level });
+        buckets.len() - 1
+    };
+    let wide: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|u| u.limit.map(|quota| add(format!("upstream/{}", u.name), quota, Level::Upstream)))
+        .collect();
+    let mut by_integration = Vec::with_capacity(config.integrations.len());
+    for it in &config.integrations {
+        let endpoints = config.upstreams[it.upstream].profile.endpoints();
+        by_integration.push(Buckets {
+            own: it.limit.map(|quota| add(it.name.to_string(), quota, Level::Integration)),
+            endpoints: it
+                .limits
+                .iter()
+                .map(|&(e, quota)| (e, add(format!("{}/{}", it.name, endpoints[e].name), quota, Level::Endpoint)))
+                .collect(),
+            upstream: wide[it.upstream],
+        });
+    }
+    (buckets, by_integration)
 }

@@ -12,13 +12,13 @@ use http::Method;
 use super::{Endpoint, Found, Segment};
 
 /// The tree; node 0 is the root.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Matcher {
     nodes: Vec<Node>,
 }
 
 /// What may follow, and what ends here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
     /// Lower-case literals, sorted, with their nodes.
     literals: Vec<(Box<[u8]>, usize)>,

@@ -25,7 +25,7 @@ pub enum Effect {
 }
 
 /// One endpoint: method and path template, with what a policy needs to know of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// The method, upper case.
     pub method: Method,
@@ -117,7 +117,7 @@ pub enum Envelope {
 }
 
 /// A merchant API as data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     /// `channelengine`
     pub name: String,

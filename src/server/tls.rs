@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::server::ServerSessionMemoryCache;
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,27 +36,57 @@ pub enum CertificateError {
     Unusable(#[source] rustls::Error),
 }
 
+/// A certificate chain with its private key: they fit together.
+pub struct Pair(Arc<CertifiedKey>);
+
+/// The certificate that is shown; another one takes its place without touching a connection.
+#[derive(Debug)]
+pub struct Certificate(ArcSwap<CertifiedKey>);
+
+impl Certificate {
+    /// Shows this one at first.
+    pub fn new(pair: Pair) -> Self {
+        Self(ArcSwap::new(pair.0))
+    }
+
+    /// Shows this one to whoever connects from now on.
+    pub fn show(&self, pair: Pair) {
+        self.0.store(pair.0);
+    }
+
+    /// Whether this is the one that is shown.
+    pub fn shows(&self, pair: &Pair) -> bool {
+        self.0.load().cert == pair.0.cert
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
 /// TLS towards integrations.
-pub fn server_config(certificate: &Path, private_key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
-    let (chain, key) = read_pair(certificate, private_key)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(CertificateError::Unusable)?;
+pub fn server_config(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Tickets are sealed with a key that lives in this process and rotates; the cache serves TLS 1.2 session ids.
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(CertificateError::Unusable)?;
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     config.session_storage = ServerSessionMemoryCache::new(4096);
     // One ticket is enough for a client that comes back; each costs a key derivation and a write.
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
 }
 
-fn read_pair(
-    certificate: &Path,
-    private_key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), CertificateError> {
+/// Reads a certificate chain, leaf first, and its private key.
+pub fn read_certificate(certificate: &Path, private_key: &Path) -> Result<Pair, CertificateError> {
     let unreadable = |what, path: &Path| {
         let path = path.display().to_string();
         move |source| CertificateError::Unreadable { what, path, source }
@@ -65,7 +98,8 @@ fn read_pair(
         return Err(CertificateError::Empty(certificate.display().to_string()));
     }
     let key = PrivateKeyDer::from_pem_file(private_key).map_err(unreadable("the private key", private_key))?;
-    Ok((chain, key))
+    let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(CertificateError::Unusable)?;
+    Ok(Pair(Arc::new(pair)))
 }
 
 /// What was agreed on, for the record.

@@ -15,8 +15,8 @@ type Rule = fn(&Source) -> Complaints;
 const TIERS: [&[&str]; 4] = [
     &["profile", "config", "policy", "body"],
     &["audit", "vault", "limit", "upstream", "metrics"],
-    &["refusal", "entry", "reply", "gateway"],
-    &["server", "admin", "assemble", "cli", "main"],
+    &["refusal", "live", "entry", "reply", "gateway"],
+    &["server", "admin", "signals", "running", "reload", "assemble", "cli", "main"],
 ];
 
 /// Crates that compute and nothing else: what the pure tier may use.

@@ -15,6 +15,7 @@ mod hangup;
 mod harness;
 mod identity;
 mod limits;
+mod reload;
 mod route;
 mod scrub;
 mod secrets;

@@ -89,7 +89,7 @@ impl Running {
         let (stand_in, ca) = start_stand_in(&keys)?;
         let text = place.write(&keys, address, stand_in.address().port(), &ca)?;
         let config = settings::checked(&place.config(), &text)?;
-        let gate = assemble::start(&config)?;
+        let gate = assemble::start(&config, None)?;
         Ok(Self { place, stand_in, gate, config, keys })
     }
 

@@ -1,6 +1,7 @@
 //! What the tests stand on: the real binary in a folder of its own, upstreams that note what reached them, clients
 //! that check every reply for what must never be there.
 
+pub mod admin;
 pub mod audit;
 pub mod client;
 pub mod command;

@@ -18,7 +18,7 @@ pub struct Target {
 }
 
 /// A change of the configuration, made after the commands have written it.
-pub type Edit = Box<dyn FnOnce(&mut DocumentMut, &Path)>;
+pub type Edit = Box<dyn FnOnce(&mut DocumentMut, &Path) + Send + Sync>;
 
 /// Everything a test can choose before the gate starts.
 pub struct Setup {
@@ -61,7 +61,7 @@ impl Setup {
     }
 
     /// Changes the configuration; the second argument is the folder it stands in.
-    pub fn edit(&mut self, edit: impl FnOnce(&mut DocumentMut, &Path) + 'static) -> &mut Self {
+    pub fn edit(&mut self, edit: impl FnOnce(&mut DocumentMut, &Path) + Send + Sync + 'static) -> &mut Self {
         self.edits.push(Box::new(edit));
         self
     }
