@@ -9,15 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use jiff::Timestamp;
-
 use crate::admin::AdminThread;
-use crate::audit::{self, Event, Kind, Log, ParamHasher, Pending, Record};
+use crate::audit::{self, Log, ParamHasher};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
 use crate::config::{self, Config};
-use crate::gateway::{Gateway, Shared, sizes};
+use crate::gateway::{Gateway, Shared, note_event, sizes, upload_limits};
 use crate::limit::Memory;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -26,6 +23,7 @@ use crate::server::tls::{self, Certificate};
 use crate::server::{Server, Settings, listen};
 use crate::signals::Signals;
 use crate::vault::{AgeFile, Change, KeyRing, Prepared, Refresher, Vault, VaultError, fetch_all, private_file};
+use arc_swap::ArcSwap;
 use clients::{ClientParts, upstreams};
 
 /// A second signal this soon after the first is the same one, delivered to the process and to its group.
@@ -65,19 +63,19 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     }
     let workers = workers(config);
     let (address, listeners) =
-        listen(config.listen.address, workers).map_err(|error| cannot_listen(config.listen.address, error))?;
+        listen(&config.listen, workers).map_err(|error| cannot_listen(config.listen.address, error))?;
     let (log, recovered) = open_log(config)?;
     let shared = shared(config, hasher, ring.clone(), log.clone());
     let admin = config.admin.as_ref().map(|admin| open_admin(&admin.socket, &shared)).transpose()?;
     let refresher = refresher(config, vault, ring, log.clone())?;
-    let server = Server::start(address, listeners, Settings::new(&config.listen, tls), || {
+    let server = Server::start(address, listeners, Settings::new(&config.listen, tls, workers), || {
         Gateway::new(shared.clone(), clients.iter().map(ClientParts::build).collect())
     })
     .map_err(|error| Failure::new("cannot start the workers").because(error))?;
     // Durable before the first call: it also shows that the log can be written at all.
     let started = format!("keygate {} on {address} with {workers} workers", env!("CARGO_PKG_VERSION"));
     for (code, detail) in recovered.into_iter().map(|text| ("recovered", text)).chain([("started", started)]) {
-        let noted = signals.block_on(note(&log, code, detail));
+        let noted = signals.block_on(note_event(&log, code, detail));
         noted.map_err(|error| Failure::new("cannot write the audit log").because(error))?;
     }
     let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
@@ -96,7 +94,7 @@ fn shared(config: &Config, hasher: ParamHasher, ring: Arc<KeyRing>, log: Log) ->
         hasher,
         metrics,
         sizes: sizes(config),
-        upload_pause: config.listen.body_timeout,
+        upload: upload_limits(config),
     })
 }
 
@@ -111,7 +109,7 @@ fn watch(
     shared: &Arc<Shared>,
     certificate: Arc<Certificate>,
 ) -> Result<Reloader, Failure> {
-    let parts = reload::Parts { config: config.clone(), source, shared: shared.clone(), certificate, note };
+    let parts = reload::Parts { config: config.clone(), source, shared: shared.clone(), certificate, note: note_event };
     Reloader::start(parts).map_err(|error| {
         let hint = "the user that runs the gate must be able to write to the audit directory";
         Failure::new("cannot watch the configuration").because(error).hint(hint)
@@ -219,11 +217,15 @@ fn refresher(config: &Config, vault: Box<dyn Vault>, ring: Arc<KeyRing>, log: Lo
     let on_change = move |change| match change {
         Change::NewVersion { upstream, credential: (id, version) } => {
             tracing::info!(upstream, %id, version, "another version of the credential is in use");
-            drop(note(&log, "credential-changed", format!("upstream {upstream}: credential {id} version {version}")));
+            drop(note_event(
+                &log,
+                "credential-changed",
+                format!("upstream {upstream}: credential {id} version {version}"),
+            ));
         }
         Change::Trouble { upstream, why, serving } => {
             tracing::error!(upstream, why, serving, "the vault does not hand out the credential");
-            drop(note(&log, "credential-trouble", format!("upstream {upstream}: {why}")));
+            drop(note_event(&log, "credential-trouble", format!("upstream {upstream}: {why}")));
         }
     };
     Refresher::start(vault, config.upstreams.clone(), ring, refresh, on_change)
@@ -281,11 +283,4 @@ fn told(recovered: &audit::Recovered) -> String {
     }
     tracing::warn!("{text}");
     text
-}
-
-/// An event of the gate itself. It is written whether or not anybody waits for it.
-fn note(log: &Log, code: &'static str, detail: String) -> Pending {
-    let mut record = Record::new(Kind::Gate, Timestamp::now());
-    record.event = Some(Event { code, detail });
-    log.append(&record)
 }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::audit::{Kind, Log, ParamHasher, Proof, Record, Verdict};
+use crate::audit::{Event, Kind, Log, ParamHasher, Pending, Proof, Record, Verdict};
 use crate::config::Config;
 use crate::entry::{Entry, Gone, Peer};
 use crate::limit::Left;
@@ -20,7 +20,7 @@ use crate::policy::{Call, Client, Means, Permit, Policy};
 use crate::profile::{Effect, Envelope};
 use crate::refusal::{Fault, Refusal};
 use crate::reply::{BodyTimes, Reply, ReplyBody, respond, take_in};
-use crate::upstream::{self, Inbound, Service, Times, Upload, UpstreamError};
+use crate::upstream::{self, Inbound, Service, Times, Upload, UploadLimits, UpstreamError, Whole};
 use crate::vault::KeyRing;
 use crate::vault::inject::{Destination, Injected, Outbound, inject};
 
@@ -46,8 +46,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// What heads and bodies are held to.
     pub sizes: Sizes,
-    /// Longest pause in a request's body.
-    pub upload_pause: std::time::Duration,
+    /// What a request's body is held to on its way.
+    pub upload: UploadLimits,
 }
 
 /// One upstream, as one worker reaches it.
@@ -109,14 +109,16 @@ impl Gateway {
 
     async fn serve(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Reply, Refusal> {
         self.shared.log.ensure_open()?;
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         judge(&head.method, &head.uri, &head.headers, self.shared.sizes)?;
+        let whole = head.extensions.remove::<Whole>();
         let Decided { upstream, effect, outbound, injected } = self.decide(entry, head)?;
         entry.step(|s| &mut s.decide);
         if effect == Effect::Write {
             entry.intend().await?;
             entry.step(|s| &mut s.intent);
         }
+        let body = Upload::new(body, self.shared.upload, whole);
         let (inbound, times) = self.forward(entry, upstream, outbound, body).await?;
         let mut reply = take_in(inbound, &injected, times, entry).await?;
         say_what_is_left(&mut reply, injected.left);
@@ -155,11 +157,9 @@ impl Gateway {
         entry: &mut Entry,
         upstream: usize,
         outbound: Outbound,
-        body: Incoming,
+        body: Upload,
     ) -> Result<(Inbound, BodyTimes), UpstreamError> {
         let Upstream { times, service, .. } = &self.upstreams[upstream];
-        let (max, pause) = (self.shared.sizes.max_body, self.shared.upload_pause);
-        let body = Upload::new(body, max, pause);
         let progress = body.progress();
         let deadline = Instant::now() + times.total;
         let request = upstream::Request { parts: outbound.into_parts(), body, deadline };
@@ -167,7 +167,7 @@ impl Gateway {
         entry.record.bytes_in = progress.bytes();
         entry.step(|s| &mut s.upstream);
         // When the client's own body was the trouble, that is the reason to give.
-        let inbound = sent.map_err(|why| Upload::trouble(&progress, max, pause).unwrap_or(why))?;
+        let inbound = sent.map_err(|why| Upload::trouble(&progress, self.shared.upload).unwrap_or(why))?;
         entry.record.upstream_status = Some(inbound.head.status.as_u16());
         Ok((inbound, BodyTimes { pause: times.body, deadline, total: times.total }))
     }
@@ -181,19 +181,31 @@ impl Gateway {
             call.query().map(|(name, v)| (shown(name, hasher), hasher.hash(name, v.as_bytes()))).collect();
     }
 
-    /// A connection that ended before any call.
+    /// A connection that ended before any call, or that was cut.
     pub fn note_connection(&self, peer: &Peer, code: &'static str, detail: Option<String>) {
+        self.shared.metrics.refusal(code);
+        self.record_connection(peer, code, detail);
+    }
+
+    /// Puts on record what was counted before.
+    pub fn record_connection(&self, peer: &Peer, code: &'static str, detail: Option<String>) {
         let mut record = Record::new(Kind::Connection, Timestamp::now());
         record.peer = Some(peer.address);
         record.tls = Some(peer.tls.clone());
         record.verdict = Some(Verdict::Refused);
         record.refusal = Some(code);
         record.detail = detail;
-        self.shared.metrics.refusal(code);
         tracing::info!(peer = %peer.address, code, "a connection was refused");
         // Nobody waits for this one.
         drop(self.shared.log.append(&record));
     }
+}
+
+/// An event of the gate itself. It is written whether or not anybody waits for it.
+pub fn note_event(log: &Log, code: &'static str, detail: String) -> Pending {
+    let mut record = Record::new(Kind::Gate, Timestamp::now());
+    record.event = Some(Event { code, detail });
+    log.append(&record)
 }
 
 /// A query name as it stands in the record. The API's own names are short words; whatever else a client puts there, a
@@ -274,7 +286,13 @@ fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
     }
 }
 
-/// What a gate is made of that the configuration says.
+/// What a request's body is held to on its way, from the configuration.
+pub fn upload_limits(config: &Config) -> UploadLimits {
+    let listen = &config.listen;
+    UploadLimits { max: listen.max_body, pause: listen.body_timeout, rate: listen.min_rate }
+}
+
+/// What heads and bodies are held to, from the configuration.
 pub fn sizes(config: &Config) -> Sizes {
     Sizes { max_head: config.listen.max_head, max_target: config.listen.max_target, max_body: config.listen.max_body }
 }

@@ -17,6 +17,7 @@
 //! - [`upstream`]: verified TLS to the merchant API.
 //!
 //! The call's way.
+//! - [`descriptors`]: file descriptors: as many as there may be, and none left.
 //! - [`metrics`]: what is counted.
 //! - [`refusal`]: every answer that Keygate gives itself.
 //! - [`live`]: what a changed configuration replaces while the gate runs.
@@ -42,6 +43,7 @@ pub mod audit;
 pub mod vault;
 pub mod limit;
 pub mod upstream;
+pub mod descriptors;
 pub mod metrics;
 pub mod refusal;
 pub mod live;

@@ -1,5 +1,6 @@
 //! Counters of what the gate did, for the health endpoint and for Prometheus.
 
+mod connections;
 mod reloads;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use connections::{Connections, Open};
 pub use reloads::Reloads;
 
 /// A number that only rises, shared by whoever counts and whoever shows it.
@@ -22,8 +24,9 @@ pub struct Metrics {
     /// Refusals by code: rarer than calls, so a lock is cheap enough.
     refusals: Mutex<BTreeMap<&'static str, u64>>,
     scrubbed: AtomicU64,
-    connections: AtomicU64,
     in_flight: AtomicU64,
+    /// Connections.
+    pub connections: Connections,
     /// How reloads went.
     pub reloads: Reloads,
 }
@@ -50,11 +53,6 @@ impl Metrics {
     /// The real key was cut out of a reply this many times.
     pub fn scrubbed(&self, times: u32) {
         self.scrubbed.fetch_add(u64::from(times), Ordering::Relaxed);
-    }
-
-    /// A connection was accepted.
-    pub fn connection(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A call begins; it ends when the guard is dropped.
@@ -84,6 +82,7 @@ impl Metrics {
         for (result, count) in [("applied", applied), ("refused", refused)] {
             let _ = writeln!(out, "keygate_reloads_total{{result=\"{result}\"}} {count}");
         }
+        self.connections.write(&mut out);
         let singles = [
             (
                 "keygate_reload_ok",
@@ -97,7 +96,6 @@ impl Metrics {
                 "Times the real key was cut out of a reply.",
                 self.scrubbed.load(Ordering::Relaxed),
             ),
-            ("keygate_connections_total", "counter", "Connections accepted.", self.connections.load(Ordering::Relaxed)),
             ("keygate_calls_in_flight", "gauge", "Calls under way.", self.in_flight()),
             (
                 "keygate_audit_open",

@@ -90,7 +90,9 @@ impl Refusal {
             Self::Call(Misread::OutsideBasePath(_) | Misread::UnknownPath(_)) => StatusCode::NOT_FOUND,
             Self::Policy(_) => StatusCode::FORBIDDEN,
             Self::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Upstream(UpstreamError::UploadTimeout(_)) => StatusCode::REQUEST_TIMEOUT,
+            Self::Upstream(UpstreamError::UploadTimeout(_) | UpstreamError::UploadTooSlow(..)) => {
+                StatusCode::REQUEST_TIMEOUT
+            }
             Self::Upstream(
                 UpstreamError::ConnectTimeout(_)
                 | UpstreamError::HeadTimeout(_)
@@ -103,7 +105,10 @@ impl Refusal {
                 | UpstreamError::Broken(_)
                 | UpstreamError::Encoded(_),
             ) => StatusCode::BAD_GATEWAY,
-            Self::Credential(_) | Self::Audit(_) | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Credential(_)
+            | Self::Audit(_)
+            | Self::Overloaded
+            | Self::Upstream(UpstreamError::NoDescriptor(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -115,9 +120,15 @@ impl Refusal {
                 Fault::Client
             }
             Self::Upstream(
-                UpstreamError::BodyTooLarge(_) | UpstreamError::UploadTimeout(_) | UpstreamError::UploadBroken,
+                UpstreamError::BodyTooLarge(_)
+                | UpstreamError::UploadTimeout(_)
+                | UpstreamError::UploadTooSlow(..)
+                | UpstreamError::UploadBroken,
             ) => Fault::Client,
-            Self::Credential(_) | Self::Audit(_) | Self::Overloaded => Fault::Operator,
+            Self::Credential(_)
+            | Self::Audit(_)
+            | Self::Overloaded
+            | Self::Upstream(UpstreamError::NoDescriptor(_)) => Fault::Operator,
             Self::Upstream(_) => Fault::Merchant,
             Self::Internal => Fault::Us,
         }
@@ -136,6 +147,9 @@ impl Refusal {
                 "the gate has no usable credential for this upstream".to_owned(),
                 Some("the operator finds the reason in the gate's log and in the audit log".to_owned()),
             ),
+            Self::Upstream(why @ UpstreamError::NoDescriptor(_)) => {
+                (why.to_string(), Some("try again in a second".to_owned()))
+            }
             Self::Upstream(why) => (why.to_string(), None),
             Self::Audit(_) => (
                 "the gate cannot keep its audit log, so it lets no call pass".to_owned(),
@@ -180,7 +194,7 @@ impl Refusal {
             Self::Limit(why) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(why.seconds()));
             }
-            Self::Overloaded => {
+            Self::Overloaded | Self::Upstream(UpstreamError::NoDescriptor(_)) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Call(Misread::UnknownMethod(methods)) => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::Sink;
 use super::line::Line;
+use crate::descriptors::ran_out;
 
 /// Ends and begins of segment names.
 const PREFIX: &str = "segment-";
@@ -123,11 +124,16 @@ fn first_seq(name: &str) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
+/// Descriptors saved up for the next segment and its folder.
+const SPARE: usize = 6;
+
 /// The sink that writes segments.
 pub struct SegmentFile {
     directory: PathBuf,
     /// Held for as long as this lives; where it lies is where the log is.
     lock: File,
+    /// Descriptors that are let go of when there are none left and a new segment is needed.
+    spare: Vec<File>,
     segment_size: u64,
     current: Option<Segment>,
 }
@@ -142,7 +148,32 @@ struct Segment {
 impl SegmentFile {
     /// A sink that begins a new segment with the first record. `lock` is the directory's.
     pub fn new(directory: &Path, lock: File, segment_size: u64) -> Self {
-        Self { directory: directory.to_owned(), lock, segment_size, current: None }
+        let mut sink = Self { directory: directory.to_owned(), lock, spare: Vec::new(), segment_size, current: None };
+        sink.save_up();
+        sink
+    }
+
+    /// Keeps descriptors for worse times. Without them rotation is no worse off than anybody else.
+    fn save_up(&mut self) {
+        while self.spare.len() < SPARE {
+            let Ok(one) = File::open(&self.directory) else { return };
+            self.spare.push(one);
+        }
+    }
+
+    /// Does what needs a descriptor or two. Whenever there are none, one that was saved up is let go of; somebody else may
+    /// snatch it, so there are more of them than are needed.
+    fn with_descriptors<T>(&mut self, work: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            let done = work(&self.directory);
+            match done {
+                Err(error) if ran_out(&error) && !self.spare.is_empty() => drop(self.spare.pop()),
+                done => {
+                    self.save_up();
+                    return done;
+                }
+            }
+        }
     }
 
     fn segment_for(&mut self, lines: &[u8]) -> io::Result<&mut Segment> {
@@ -150,14 +181,14 @@ impl SegmentFile {
         if full {
             self.current = None;
         }
-        match &mut self.current {
-            Some(segment) => Ok(segment),
-            none => {
-                // A new segment in a folder put in the place of ours would go on where nobody finds the rest.
-                still_named(&self.lock, &self.directory.join(LOCK))?;
-                Ok(none.insert(Segment::create(&self.directory, lines)?))
-            }
+        if self.current.is_none() {
+            // A new segment in a folder put in the place of ours would go on where nobody finds the rest.
+            still_named(&self.lock, &self.directory.join(LOCK))?;
+            let segment = self.with_descriptors(|directory| Segment::create(directory, lines))?;
+            self.with_descriptors(sync_folder)?;
+            self.current = Some(segment);
         }
+        self.current.as_mut().ok_or_else(|| io::Error::other("no segment is open"))
     }
 }
 
@@ -167,7 +198,6 @@ impl Segment {
         let seq = first.ok_or_else(|| io::Error::other("a record without a number"))?.seq;
         let path = directory.join(format!("{PREFIX}{seq:020}{SUFFIX}"));
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
-        sync_folder(directory)?;
         Ok(Self { path, length: 0, file })
     }
 
@@ -218,7 +248,7 @@ impl Sink for SegmentFile {
         if let Some(segment) = self.current.take() {
             segment.file.sync_all()?;
         }
-        sync_folder(&self.directory)
+        self.with_descriptors(sync_folder)
     }
 }
 

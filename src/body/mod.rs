@@ -1,7 +1,9 @@
-//! What happens to a reply's bytes on their way: the real key is cut out, the last byte is held back.
+//! What happens to bytes on their way: the real key is cut out, a reply's last byte is held back, a pace is kept.
 
 mod hold;
+mod pace;
 mod scrub;
 
 pub use hold::Hold;
+pub use pace::{Late, Pace};
 pub use scrub::{Scrub, Scrubber};

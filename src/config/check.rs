@@ -77,6 +77,11 @@ fn listen(desk: &mut Desk<'_>, file: ListenFile) -> Listen {
         private_key: desk.path("listen.private_key", file.private_key, defaults::PRIVATE_KEY),
         workers: desk.optional("listen.workers", file.workers).and_then(|at| NonZeroU32::new(at.value)),
         max_connections: desk.positive("listen.max_connections", file.max_connections, defaults::MAX_CONNECTIONS),
+        max_connections_per_source: desk.positive(
+            "listen.max_connections_per_source",
+            file.max_connections_per_source,
+            defaults::MAX_CONNECTIONS_PER_SOURCE,
+        ),
         max_in_flight: desk.positive("listen.max_in_flight", file.max_in_flight, defaults::MAX_IN_FLIGHT),
         max_head,
         max_target,
@@ -87,8 +92,11 @@ fn listen(desk: &mut Desk<'_>, file: ListenFile) -> Listen {
             defaults::HANDSHAKE_TIMEOUT,
             duration,
         ),
+        idle_timeout: desk.read("listen.idle_timeout", file.idle_timeout, defaults::IDLE_TIMEOUT, duration),
         head_timeout: desk.read("listen.head_timeout", file.head_timeout, defaults::HEAD_TIMEOUT, duration),
         body_timeout: desk.read("listen.body_timeout", file.body_timeout, defaults::BODY_TIMEOUT, duration),
+        send_timeout: desk.read("listen.send_timeout", file.send_timeout, defaults::SEND_TIMEOUT, duration),
+        min_rate: desk.read("listen.min_rate", file.min_rate, defaults::MIN_RATE, rate),
         drain_timeout: desk.read("listen.drain_timeout", file.drain_timeout, defaults::DRAIN_TIMEOUT, duration),
     }
 }
@@ -100,6 +108,17 @@ fn small_size(text: &str) -> Result<u32, Wrong> {
     fits.ok_or_else(|| {
         Wrong::new(format!("`{text}` is not between 1KiB and 1MiB"), "heads are held in memory: 32KiB is ample")
     })
+}
+
+/// Bytes per second, or `none`. Nobody means to cut whoever is slower than a megabyte per second.
+fn rate(text: &str) -> Result<Option<NonZeroU32>, Wrong> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let fits = u32::try_from(parse_size(text)?).ok().filter(|bytes| *bytes <= 1 << 20).and_then(NonZeroU32::new);
+    let wrong =
+        || Wrong::new(format!("`{text}` is more than 1MiB a second"), "500B is the default; `none` turns it off");
+    fits.map(Some).ok_or_else(wrong)
 }
 
 fn vault(desk: &mut Desk<'_>, file: VaultFile) -> Vault {

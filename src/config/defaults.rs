@@ -2,6 +2,7 @@
 //! two together.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Loopback only: a gate beside its integrations. A wider address is a decision to be written down.
@@ -13,6 +14,9 @@ pub(super) const PRIVATE_KEY: &str = "server.key";
 
 /// Connections. Each costs some tens of KiB; more than a shop's backend ever opens.
 pub(super) const MAX_CONNECTIONS: u32 = 4096;
+
+/// Connections. As many as calls may be under way: one source has no use for more, and leaves three quarters to others.
+pub(super) const MAX_CONNECTIONS_PER_SOURCE: u32 = 1024;
 
 /// Calls. Beyond this the merchant API is the bottleneck and waiting only hides it.
 pub(super) const MAX_IN_FLIGHT: u32 = 1024;
@@ -29,11 +33,21 @@ pub(super) const MAX_BODY: u64 = 32 << 20;
 /// A handshake is two round trips; ten seconds forgive the worst line.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A head comes in one piece; an idle connection is cheap to open again, so half a minute serves both.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Clients' own pools keep connections for 30 to 90 s. When slots run short, the oldest idle goes sooner.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A head is a packet or two; ten seconds forgive retransmissions on the worst line.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client that pauses longer inside its own request is stuck, or drips on purpose.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A client that takes nothing for longer does not want its reply. Longer than the pause in a body: the kernel's buffers
+/// hide a slow reader's progress for a while.
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes per second. What Apache's `mod_reqtimeout` ships with; a modem of 1995 was seven times faster.
+pub(super) const MIN_RATE: Option<NonZeroU32> = NonZeroU32::new(500);
 
 /// Service managers commonly kill after 90 s; this leaves time to seal the log.
 pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -45,6 +45,8 @@ pub(super) struct ListenFile {
     pub(super) workers: Option<Field<u32>>,
     /// Connections open at once, in all.
     pub(super) max_connections: Option<Field<u32>>,
+    /// Connections open at once from one address (IPv6: from one /64); one more is closed at once.
+    pub(super) max_connections_per_source: Option<Field<u32>>,
     /// Calls under way at once, in all; one more is refused with 503.
     pub(super) max_in_flight: Option<Field<u32>>,
     /// Largest request head: `32KiB`.
@@ -55,10 +57,16 @@ pub(super) struct ListenFile {
     pub(super) max_body: Option<Field<String>>,
     /// Time for the TLS handshake: `10s`.
     pub(super) handshake_timeout: Option<Field<String>>,
-    /// Time to read a request's head, and how long an idle connection is kept: `30s`.
+    /// How long a connection is kept on which no call is under way: `60s`.
+    pub(super) idle_timeout: Option<Field<String>>,
+    /// Time for a request's head, from its first byte on: `10s`.
     pub(super) head_timeout: Option<Field<String>>,
-    /// Longest pause inside a request body: `15s`.
+    /// Longest pause inside a request body, and how long it may stay below `min_rate`: `15s`.
     pub(super) body_timeout: Option<Field<String>>,
+    /// Longest pause of a client that takes its reply, and how long it may stay below `min_rate`: `30s`.
+    pub(super) send_timeout: Option<Field<String>>,
+    /// Bytes per second that a client must send of its body and take of its reply: `500B`, or `none`.
+    pub(super) min_rate: Option<Field<String>>,
     /// Time that calls under way get when the gate stops: `30s`.
     pub(super) drain_timeout: Option<Field<String>>,
 }

@@ -67,6 +67,8 @@ pub struct Listen {
     pub workers: Option<NonZeroU32>,
     /// Connections open at once, in all.
     pub max_connections: u32,
+    /// Connections open at once from one source.
+    pub max_connections_per_source: u32,
     /// Calls under way at once, in all; one more is refused with 503.
     pub max_in_flight: u32,
     /// Largest request head, bytes.
@@ -77,10 +79,16 @@ pub struct Listen {
     pub max_body: u64,
     /// Time for the hello and the TLS handshake.
     pub handshake_timeout: Duration,
-    /// Time to read a request's head; also how long an idle connection is kept.
+    /// How long a connection is kept on which no call is under way.
+    pub idle_timeout: Duration,
+    /// Time for a request's head, from its first byte on.
     pub head_timeout: Duration,
     /// Longest pause inside a request body.
     pub body_timeout: Duration,
+    /// Longest pause of a client that takes its reply.
+    pub send_timeout: Duration,
+    /// Bytes per second below which a client is too slow, either way.
+    pub min_rate: Option<NonZeroU32>,
     /// Time that calls under way get when the gate stops.
     pub drain_timeout: Duration,
 }

@@ -52,8 +52,8 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
 
 fn listen_keys(old: &Listen, new: &Listen) -> Vec<&'static str> {
     let keys = keys!(old, new, Listen {
-        restart: address, workers, max_connections, max_in_flight, max_head, max_target, max_body, handshake_timeout,
-            head_timeout, body_timeout, drain_timeout;
+        restart: address, workers, max_connections, max_connections_per_source, max_in_flight, max_head, max_target, max_body,
+            handshake_timeout, idle_timeout, head_timeout, body_timeout, send_timeout, min_rate, drain_timeout;
         live: certificate, private_key
     });
     keys.collect()

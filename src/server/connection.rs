@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, Watcher};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,14 +24,21 @@ use tower::limit::ConcurrencyLimit;
 use tower::load_shed::LoadShed;
 use tower::{Service, ServiceExt};
 
+use super::counted::Counted;
+use super::half_closed::HalfClosed;
 use super::hello::{self, First, Hello};
+use super::obey::{self, Ended, Served};
 use super::prefixed::Prefixed;
+use super::seat::{Cut, Talk};
+use super::seats::Taken;
+use super::streams::Streams;
 use super::{Settings, tls};
 use crate::audit::{Http, TlsFacts};
 use crate::entry::{Gone, Peer};
 use crate::gateway::Gateway;
 use crate::refusal::Refusal;
 use crate::reply::ReplyBody;
+use crate::upstream::Whole;
 
 /// `alert`, TLS 1.0 record, two bytes: fatal, `protocol_version`.
 const ALERT_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
@@ -41,27 +48,23 @@ Keygate: this port speaks TLS only. Use https:// as the scheme.\r\n";
 /// How long a refused client is listened to, so that it reads the answer before the connection is reset.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// A connection that can be asked to end.
-trait Served: GracefulConnection<Error = hyper::Error> + Future<Output = hyper::Result<()>> + Send {}
-impl<C: GracefulConnection<Error = hyper::Error> + Future<Output = hyper::Result<()>> + Send> Served for C {}
-
 /// One connection, with all it holds while it lives.
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) settings: Arc<Settings>,
     pub(super) calls: LoadShed<ConcurrencyLimit<Calls>>,
     pub(super) peer: IpAddr,
-    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) taken: Taken,
     pub(super) _running: mpsc::Sender<()>,
 }
 
 impl Connection {
     /// From the first byte to the last.
-    pub(super) async fn serve(self, stream: TcpStream, watcher: Watcher) {
-        match timeout(self.settings.handshake_timeout, self.handshake(stream)).await {
-            Ok(Some((stream, facts))) => self.http(stream, facts, watcher).await,
-            Ok(None) => {}
-            Err(_) => self.refuse("handshake_timeout", TlsFacts::default(), None),
+    pub(super) async fn serve(self, stream: TcpStream) {
+        match obey::unless_told(&self.taken.seat, self.handshake(stream)).await {
+            Ok(Some((stream, facts))) => self.http(stream, facts).await,
+            Ok(None) | Err(Ended::Left) => {}
+            Err(Ended::Cut(why)) => self.cut(why, &self.unidentified(TlsFacts::default())),
         }
     }
 
@@ -70,7 +73,7 @@ impl Connection {
         match hello::read(&mut stream, &mut buffer).await {
             // Nothing came, or it broke off: a port scan, a health check. Nobody was refused.
             Err(_) => None,
-            Ok(First::Tls(hello)) => self.accept(Prefixed::new(buffer, stream), hello).await,
+            Ok(First::Tls(hello)) => self.accept(Prefixed::new(buffer, stream, self.taken.seat.clone()), hello).await,
             Ok(First::Outdated(hello)) => {
                 self.refuse("tls_version", tls::offered(hello), None);
                 farewell(stream, &ALERT_VERSION).await;
@@ -102,16 +105,42 @@ impl Connection {
     }
 
     fn refuse(&self, code: &'static str, facts: TlsFacts, detail: Option<String>) {
-        let peer = Peer { address: self.peer, tls: Arc::new(facts), http: Http::H1 };
-        self.gateway.note_connection(&peer, code, detail);
+        self.gateway.note_connection(&self.unidentified(facts), code, detail);
     }
 
-    async fn http(self, stream: TlsStream<Prefixed>, facts: TlsFacts, watcher: Watcher) {
+    fn unidentified(&self, facts: TlsFacts) -> Peer {
+        Peer { address: self.peer, tls: Arc::new(facts), http: Http::H1 }
+    }
+
+    /// Puts on record that the connection was cut.
+    fn cut(&self, why: Cut, peer: &Peer) {
+        match why {
+            // It was asked to leave before, and that was counted.
+            Cut::Idle => {}
+            Cut::MadeRoom if !self.settings.seats.note(why.code(), self.peer) => {
+                self.gateway.shared().metrics.refusal(why.code());
+            }
+            _ => self.gateway.note_connection(peer, why.code(), None),
+        }
+    }
+
+    async fn http(self, stream: TlsStream<Prefixed>, facts: TlsFacts) {
         let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::H2 } else { Http::H1 };
         let peer = Arc::new(Peer { address: self.peer, tls: Arc::new(facts), http });
+        let seat = &self.taken.seat;
         let served = match http {
-            Http::H1 => watcher.watch(self.http1(stream, &peer)).await,
-            Http::H2 => watcher.watch(self.http2(stream, &peer)).await,
+            Http::H1 => {
+                seat.talks(Talk::H1);
+                obey::serve(seat, self.http1(stream, &peer)).await
+            }
+            Http::H2 => {
+                seat.talks(Talk::H2);
+                obey::serve(seat, self.http2(stream, &peer)).await
+            }
+        };
+        let served = match served {
+            Ok(served) => served,
+            Err(why) => return self.cut(why, &peer),
         };
         if let Err(error) = served {
             // hyper has answered 400 or 431 itself; that it did is on record.
@@ -119,8 +148,8 @@ impl Connection {
                 "head_too_large"
             } else if error.is_parse() {
                 "malformed_head"
-            } else if error.is_timeout() {
-                "head_timeout"
+            } else if was_given_up(&error) {
+                Cut::Stalled.code()
             } else {
                 return tracing::debug!(%error, "a connection ended");
             };
@@ -130,15 +159,16 @@ impl Connection {
 
     fn http1(&self, stream: TlsStream<Prefixed>, peer: &Arc<Peer>) -> impl Served + use<> {
         hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.settings.head_timeout)
+            // The sweep sees to it; hyper's own would count an idle connection's time too, with a timer for each head.
+            .header_read_timeout(None)
             .max_header_size(self.settings.hard_head())
             .max_headers(256)
-            .serve_connection(TokioIo::new(stream), self.service(peer))
+            .serve_connection(TokioIo::new(HalfClosed::new(stream, self.taken.seat.clone())), self.service(peer, None))
     }
 
     fn http2(&self, stream: TlsStream<Prefixed>, peer: &Arc<Peer>) -> impl Served + use<> {
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let streams = Streams::new(self.gateway.clone(), peer.clone(), self.settings.seats.times);
+        hyper::server::conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(128)
             .max_header_list_size(u32::try_from(self.settings.hard_head()).unwrap_or(u32::MAX))
@@ -147,26 +177,34 @@ impl Connection {
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(256 * 1024)
-            .keep_alive_interval(self.settings.head_timeout)
-            .keep_alive_timeout(self.settings.head_timeout)
-            .serve_connection(TokioIo::new(stream), self.service(peer))
+            .keep_alive_interval(self.settings.ping)
+            .keep_alive_timeout(self.settings.ping)
+            .serve_connection(TokioIo::new(stream), self.service(peer, Some(streams)))
     }
 
     fn service(
         &self,
         peer: &Arc<Peer>,
+        streams: Option<Streams>,
     ) -> impl hyper::service::Service<
         Request<Incoming>,
-        Response = Response<ReplyBody>,
+        Response = Response<Counted>,
         Error = Infallible,
-        Future: Future<Output = Result<Response<ReplyBody>, Infallible>> + Send + 'static,
+        Future: Future<Output = Result<Response<Counted>, Infallible>> + Send + 'static,
     > + use<> {
         let (calls, peer, gateway) = (self.calls.clone(), peer.clone(), self.gateway.clone());
-        service_fn(move |request: Request<Incoming>| {
+        let seat = self.taken.seat.clone();
+        service_fn(move |mut request: Request<Incoming>| {
             let (calls, peer, gateway) = (calls.clone(), peer.clone(), gateway.clone());
+            let (under_way, flow) = (seat.call(), streams.as_ref().map(Streams::flow));
+            let whole = request.body().is_end_stream();
+            let flag = seat.asks(whole);
+            if flow.is_none() && !whole {
+                request.extensions_mut().insert(Whole(flag.clone()));
+            }
             async move {
                 let method = request.method().clone();
-                Ok(match calls.oneshot((peer.clone(), request)).await {
+                let response = match calls.oneshot((peer.clone(), request)).await {
                     Ok(response) => response,
                     Err(error) => {
                         let shed = error.is::<tower::load_shed::error::Overloaded>();
@@ -175,10 +213,23 @@ impl Connection {
                         *request.method_mut() = method;
                         gateway.turn_away(&peer, request, why).await
                     }
-                })
+                };
+                Ok(response.map(|body| Counted::new(body, flow, under_way)))
             }
         })
     }
+}
+
+/// Whether the kernel gave a connection up because its client took nothing any more.
+fn was_given_up(error: &hyper::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Says one last thing, and waits until it was read or the client has gone.

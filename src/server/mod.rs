@@ -4,9 +4,16 @@
 //! upstream: nothing on a call's way crosses threads but the audit writer.
 
 mod connection;
+mod counted;
+mod digest;
 mod fingerprint;
+mod half_closed;
 pub mod hello;
+mod obey;
 mod prefixed;
+mod seat;
+mod seats;
+mod streams;
 pub mod tls;
 mod worker;
 
@@ -20,8 +27,13 @@ use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 
+use self::seats::Seats;
 use crate::config::Listen;
+use crate::descriptors;
 use crate::gateway::Gateway;
+
+/// Bytes that the kernel takes for a client beyond what is on its way. Much less costs fast clients wake-ups.
+const UNSENT: u32 = 128 * 1024;
 
 /// What all workers of a server share.
 pub struct Settings {
@@ -31,12 +43,10 @@ pub struct Settings {
     pub max_head: u32,
     /// Calls under way at once, over all workers.
     pub in_flight: Arc<Semaphore>,
-    /// Connections open at once, over all workers.
-    pub connections: Arc<Semaphore>,
-    /// Time for the hello and the handshake.
-    pub handshake_timeout: Duration,
-    /// Time to read a head; also how long an idle connection is kept.
-    pub head_timeout: Duration,
+    /// All connections, over all workers.
+    seats: Arc<Seats>,
+    /// Between two signs of life of an HTTP/2 client whose calls are under way.
+    ping: Duration,
     /// Time that calls under way get when the gate stops.
     pub drain_timeout: Duration,
 }
@@ -49,7 +59,8 @@ pub struct Server {
 }
 
 /// Listens on the address, once per worker. Port 0 is chosen once and shared.
-pub fn listen(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+pub fn listen(listen: &Listen, workers: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let address = listen.address;
     // `SO_REUSEPORT` would let a second gate share the port in silence, so the port is first taken without it.
     let probe = socket(address)?;
     probe.bind(&address.into())?;
@@ -60,6 +71,10 @@ pub fn listen(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Ve
         let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
+        // Connections inherit both. What a client does not read must not pile up in the kernel, where nobody sees it move;
+        // and what the kernel holds when a client has vanished is given up in the same time as what the gate holds.
+        socket.set_tcp_notsent_lowat(UNSENT)?;
+        socket.set_tcp_user_timeout(Some(listen.send_timeout))?;
         socket.listen(4096)?;
         socket.set_nonblocking(true)?;
         listeners.push(socket.into());
@@ -75,14 +90,14 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 
 impl Settings {
     /// From the configuration.
-    pub fn new(listen: &Listen, tls: Arc<ServerConfig>) -> Self {
+    pub fn new(listen: &Listen, tls: Arc<ServerConfig>, workers: usize) -> Self {
+        let slots = descriptors::connections_that_fit(listen);
         Self {
             tls,
             max_head: listen.max_head,
             in_flight: Arc::new(Semaphore::new(listen.max_in_flight as usize)),
-            connections: Arc::new(Semaphore::new(listen.max_connections as usize)),
-            handshake_timeout: listen.handshake_timeout,
-            head_timeout: listen.head_timeout,
+            seats: Arc::new(Seats::new(listen, slots, workers)),
+            ping: listen.send_timeout,
             drain_timeout: listen.drain_timeout,
         }
     }
@@ -109,7 +124,7 @@ impl Server {
         let mut workers = Vec::new();
         for (n, listener) in listeners.into_iter().enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let worker = worker::Worker::new(Arc::new(gateway()), settings.clone(), stopped.clone());
+            let worker = worker::Worker::new(n, Arc::new(gateway()), settings.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{n}"));
             workers.push(thread.spawn(move || runtime.block_on(worker.run(listener)))?);
         }

@@ -1,32 +1,45 @@
-//! One worker: its accept loop, and how it ends.
+//! One worker: its accept loop, its sweep, and how it ends.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::Settings;
 use super::connection::{Calls, Connection};
-use crate::gateway::Gateway;
+use super::seats::Taken;
+use crate::audit::{Http, TlsFacts};
+use crate::descriptors::ran_out;
+use crate::entry::Peer;
+use crate::gateway::{Gateway, note_event};
+use crate::metrics::Open;
 
 /// Between two tries to accept when the system is out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// A source that has too many connections already.
+const TOO_MANY: &str = "too_many_connections";
 
 pub(super) struct Worker {
+    number: usize,
     gateway: Arc<Gateway>,
     settings: Arc<Settings>,
     stop: watch::Receiver<bool>,
 }
 
 impl Worker {
-    pub(super) fn new(gateway: Arc<Gateway>, settings: Arc<Settings>, stop: watch::Receiver<bool>) -> Self {
-        Self { gateway, settings, stop }
+    pub(super) fn new(
+        number: usize,
+        gateway: Arc<Gateway>,
+        settings: Arc<Settings>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self { number, gateway, settings, stop }
     }
 
     /// Serves until told to stop, then drains.
@@ -35,9 +48,26 @@ impl Worker {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a worker cannot listen"),
         };
+        let (running, ended) = mpsc::channel::<()>(1);
+        let mut sweeps = interval(self.settings.seats.times.tick);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let sweep = async {
+            loop {
+                sweeps.tick().await;
+                self.sweep();
+            }
+        };
+        tokio::select! {
+            () = sweep => {}
+            () = self.serve(listener, running, ended) => {}
+        }
+        for together in self.settings.seats.rest() {
+            self.record_together(together.code, together.source, together.times);
+        }
+    }
+
+    async fn serve(&self, listener: TcpListener, running: mpsc::Sender<()>, mut ended: mpsc::Receiver<()>) {
         let mut stop = self.stop.clone();
-        let graceful = GracefulShutdown::new();
-        let (running, mut ended) = mpsc::channel::<()>(1);
         // The two limits at this edge are tower's own: shed what the in-flight limit does not take at once.
         let calls = ServiceBuilder::new()
             .load_shed()
@@ -49,50 +79,99 @@ impl Worker {
                 _ = stop.changed() => break,
                 accepted = self.accept(&listener) => accepted,
             };
-            let Some((stream, peer, slot)) = accepted else { continue };
+            let Some((stream, peer, taken)) = accepted else { continue };
             let connection = Connection {
                 gateway: self.gateway.clone(),
                 settings: self.settings.clone(),
                 calls: calls.clone(),
-                peer: peer.ip().to_canonical(),
-                _slot: slot,
+                peer,
+                taken,
                 _running: running.clone(),
             };
-            tokio::spawn(connection.serve(stream, graceful.watcher()));
+            tokio::spawn(connection.serve(stream));
         }
         drop((listener, calls, running));
         // Connections end when their calls do; a call whose client hung up is waited for all the same.
-        let all = async {
-            graceful.shutdown().await;
-            while ended.recv().await.is_some() {}
-        };
+        self.settings.seats.close(self.number);
+        let all = async { while ended.recv().await.is_some() {} };
         if timeout(self.settings.drain_timeout, all).await.is_err() {
             tracing::warn!("calls were still under way when the drain time ended; they are on record as cut");
         }
     }
 
-    /// A connection and its slot: with no slot free, connections wait in the kernel's queue.
-    async fn accept(
-        &self,
-        listener: &TcpListener,
-    ) -> Option<(tokio::net::TcpStream, std::net::SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-        let slot = self.settings.connections.clone().acquire_owned().await.ok()?;
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "cannot set TCP_NODELAY");
-                }
-                self.gateway.shared().metrics.connection();
-                Some((stream, peer, slot))
-            }
-            Err(error) if is_about_one_connection(&error) => None,
+    /// A connection and its seat. With no slot free, the oldest idle connection makes room for it; while there is none,
+    /// connections wait in the kernel's queue.
+    async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, IpAddr, Taken)> {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
-                tracing::error!(%error, "cannot accept connections; trying again");
-                tokio::time::sleep(BACK_OFF).await;
-                None
+                self.cannot_accept(&error).await;
+                return None;
             }
+        };
+        self.gateway.shared().metrics.connections.accepted();
+        let peer = peer.ip().to_canonical();
+        let seats = &self.settings.seats;
+        let Ok(source) = seats.from_source(peer) else {
+            self.turn_away(peer);
+            return None;
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let taken = seats.take(self.number, source).await?;
+        Some((stream, peer, taken))
+    }
+
+    async fn cannot_accept(&self, error: &io::Error) {
+        if is_about_one_connection(error) {
+            return;
+        }
+        let seats = &self.settings.seats;
+        if !ran_out(error) {
+            tracing::error!(%error, "cannot accept connections; trying again");
+            return tokio::time::sleep(BACK_OFF).await;
+        }
+        if seats.shortage_begins() {
+            tracing::error!(%error, "no file descriptor is left for a connection; idle ones make room");
+            let detail = format!("{error}: the connections that are idle for the longest make room");
+            drop(note_event(&self.gateway.shared().log, "descriptors-exhausted", detail));
+        }
+        seats.make_room();
+        seats.somebody_left(BACK_OFF).await;
+    }
+
+    fn turn_away(&self, peer: IpAddr) {
+        if self.settings.seats.note(TOO_MANY, peer) {
+            self.gateway.note_connection(&unidentified(peer), TOO_MANY, None);
+        } else {
+            self.gateway.shared().metrics.refusal(TOO_MANY);
         }
     }
+
+    fn sweep(&self) {
+        let (seats, metrics) = (&self.settings.seats, &self.gateway.shared().metrics);
+        let count = seats.sweep(self.number);
+        metrics.connections.idled(count.idled);
+        metrics.connections.open(self.number, Open { handshake: count.handshake, idle: count.idle, busy: count.busy });
+        for together in seats.due() {
+            self.record_together(together.code, together.source, together.times);
+        }
+        if seats.shortage_ends() {
+            tracing::warn!("there are file descriptors for connections again");
+            let detail = "connections are accepted without delay again".to_owned();
+            drop(note_event(&self.gateway.shared().log, "descriptors-recovered", detail));
+        }
+    }
+
+    fn record_together(&self, code: &'static str, source: IpAddr, times: u64) {
+        let detail = format!("{times} more connections within ten seconds");
+        self.gateway.record_connection(&unidentified(source), code, Some(detail));
+    }
+}
+
+fn unidentified(address: IpAddr) -> Peer {
+    Peer { address, tls: Arc::new(TlsFacts::default()), http: Http::H1 }
 }
 
 /// Such an error ends one connection before it began; any other is about the listener or the system.

@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Times, UpstreamError};
 use crate::config;
+use crate::descriptors::ran_out;
 
 /// Connects to one upstream.
 pub struct Connector {
@@ -47,7 +48,7 @@ impl Connector {
     /// A fresh connection, TLS verified; the flag says whether it speaks HTTP/2.
     pub async fn connect(&self) -> Result<(TlsStream<TcpStream>, bool), UpstreamError> {
         let connecting = async {
-            let stream = self.tcp().await.map_err(UpstreamError::Unreachable)?;
+            let stream = self.tcp().await.map_err(unreachable)?;
             let stream = self.tls.connect(self.name.clone(), stream).await.map_err(UpstreamError::Tls)?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok((stream, h2))
@@ -79,4 +80,9 @@ impl Connector {
         }
         Err(last)
     }
+}
+
+/// Not to reach an upstream is its fault or the network's; to have no descriptor left is ours.
+fn unreachable(error: io::Error) -> UpstreamError {
+    if ran_out(&error) { UpstreamError::NoDescriptor(error) } else { UpstreamError::Unreachable(error) }
 }

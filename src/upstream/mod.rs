@@ -24,7 +24,7 @@ use crate::vault::inject::OutboundParts;
 pub use client::client;
 pub use connect::Connector;
 pub use tls::{TlsSetupError, client_config};
-pub use upload::{Progress, Upload};
+pub use upload::{Progress, Upload, UploadLimits, Whole};
 
 /// What is sent: an outbound request and the body that streams behind it.
 pub struct Request {
@@ -58,6 +58,9 @@ pub enum UpstreamError {
     /// No address of it took a connection.
     #[error("the merchant API cannot be reached")]
     Unreachable(#[source] io::Error),
+    /// This process has no file descriptor left for a connection.
+    #[error("the gate has no file descriptor left for a connection to the merchant API")]
+    NoDescriptor(#[source] io::Error),
     /// It does not speak TLS 1.2 or 1.3, or its certificate does not hold.
     #[error("no trusted TLS connection to the merchant API can be made")]
     Tls(#[source] io::Error),
@@ -85,6 +88,9 @@ pub enum UpstreamError {
     /// The client paused too long inside its body.
     #[error("the request body paused for longer than {0:?}")]
     UploadTimeout(Duration),
+    /// The client sent its body too slowly: for this long below this many bytes a second.
+    #[error("the request body came at less than {1} bytes a second for {0:?}")]
+    UploadTooSlow(Duration, u32),
     /// The client broke off inside its body.
     #[error("the request body broke off")]
     UploadBroken,
@@ -95,6 +101,7 @@ impl UpstreamError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "upstream_unreachable",
+            Self::NoDescriptor(_) => "descriptors_exhausted",
             Self::Tls(_) => "upstream_tls",
             Self::ConnectTimeout(_) => "upstream_connect_timeout",
             Self::HeadTimeout(_) => "upstream_head_timeout",
@@ -104,6 +111,7 @@ impl UpstreamError {
             Self::Encoded(_) => "reply_encoded",
             Self::BodyTooLarge(_) => "body_too_large",
             Self::UploadTimeout(_) => "body_timeout",
+            Self::UploadTooSlow(..) => "body_too_slow",
             Self::UploadBroken => "body_broken",
         }
     }

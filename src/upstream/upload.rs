@@ -1,8 +1,9 @@
 //! A request's body on its way: counted, held to its size and to its pace.
 
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::UpstreamError;
+use crate::body::{Late, Pace};
 
 /// What became of a body so far; shared with the route, which writes it down.
 #[derive(Default)]
@@ -21,8 +23,9 @@ pub struct Progress {
 }
 
 const TOO_LARGE: u8 = 1;
-const TOO_SLOW: u8 = 2;
-const BROKEN: u8 = 3;
+const STALLED: u8 = 2;
+const TOO_SLOW: u8 = 3;
+const BROKEN: u8 = 4;
 
 impl Progress {
     /// Bytes that went upstream.
@@ -31,13 +34,31 @@ impl Progress {
     }
 }
 
+/// Raised when a request's body has come whole; the connection lays it into the request.
+#[derive(Clone)]
+pub struct Whole(pub Arc<AtomicBool>);
+
+/// What a request's body is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    /// Largest, bytes.
+    pub max: u64,
+    /// Longest pause, and how long it may stay below the minimum rate.
+    pub pause: Duration,
+    /// Minimum rate, bytes per second.
+    pub rate: Option<NonZeroU32>,
+}
+
 /// The body of a request.
 pub struct Upload {
     inner: Option<Incoming>,
     progress: Arc<Progress>,
     max: u64,
-    pause: Duration,
+    pace: Pace,
+    /// Since when the client is waited for. While the upstream takes nothing, the client is not late.
+    waiting: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+    whole: Option<Whole>,
 }
 
 /// A body that cannot go on. The reason is in its [`Progress`].
@@ -46,10 +67,11 @@ pub struct Upload {
 pub struct UploadError;
 
 impl Upload {
-    /// A body of at most `max` bytes with no pause longer than `pause`.
-    pub fn new(inner: Incoming, max: u64, pause: Duration) -> Self {
+    /// A body that is held to these limits.
+    pub fn new(inner: Incoming, limits: UploadLimits, whole: Option<Whole>) -> Self {
         let inner = (!inner.is_end_stream()).then_some(inner);
-        Self { inner, progress: Arc::default(), max, pause, timer: None }
+        let pace = Pace::new(limits.pause, limits.rate);
+        Self { inner, progress: Arc::default(), max: limits.max, pace, waiting: None, timer: None, whole }
     }
 
     /// The shared view on what became of it.
@@ -58,12 +80,19 @@ impl Upload {
     }
 
     /// What went wrong with it, if anything did.
-    pub fn trouble(progress: &Progress, max: u64, pause: Duration) -> Option<UpstreamError> {
+    pub fn trouble(progress: &Progress, limits: UploadLimits) -> Option<UpstreamError> {
         match progress.trouble.load(Ordering::Relaxed) {
-            TOO_LARGE => Some(UpstreamError::BodyTooLarge(max)),
-            TOO_SLOW => Some(UpstreamError::UploadTimeout(pause)),
+            TOO_LARGE => Some(UpstreamError::BodyTooLarge(limits.max)),
+            STALLED => Some(UpstreamError::UploadTimeout(limits.pause)),
+            TOO_SLOW => Some(UpstreamError::UploadTooSlow(limits.pause, limits.rate.map_or(0, NonZeroU32::get))),
             BROKEN => Some(UpstreamError::UploadBroken),
             _ => None,
+        }
+    }
+
+    fn is_whole(&self) {
+        if let Some(Whole(flag)) = &self.whole {
+            flag.store(true, Ordering::Relaxed);
         }
     }
 
@@ -74,12 +103,22 @@ impl Upload {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let pause = self.pause;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => self.fail(TOO_SLOW),
-            Poll::Pending => Poll::Pending,
+        let since = if let Some(since) = self.waiting {
+            since
+        } else {
+            let (now, left) = (Instant::now(), self.pace.left());
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(now + left),
+                none => *none = Some(Box::pin(tokio::time::sleep_until(now + left))),
+            }
+            *self.waiting.insert(now)
+        };
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        if timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
         }
+        self.pace.waited(since.elapsed());
+        self.fail(if self.pace.late() == Some(Late::Stalled) { STALLED } else { TOO_SLOW })
     }
 }
 
@@ -93,18 +132,27 @@ impl Body for Upload {
             Poll::Pending => return self.wait(cx),
             Poll::Ready(frame) => frame,
         };
-        let pause = self.pause;
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + pause);
+        if let Some(since) = self.waiting.take() {
+            self.pace.waited(since.elapsed());
         }
         match frame {
             // Trailers end at the gate.
-            None => Poll::Ready(None),
+            None => {
+                self.is_whole();
+                Poll::Ready(None)
+            }
             Some(Err(_)) => self.fail(BROKEN),
             Some(Ok(frame)) => match frame.into_data() {
-                Err(_trailers) => Poll::Ready(None),
+                Err(_trailers) => {
+                    self.is_whole();
+                    Poll::Ready(None)
+                }
                 Ok(data) => {
+                    self.pace.moved(data.len() as u64);
                     let sent = self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+                    if self.is_end_stream() {
+                        self.is_whole();
+                    }
                     if sent > self.max { self.fail(TOO_LARGE) } else { Poll::Ready(Some(Ok(Frame::data(data)))) }
                 }
             },

@@ -80,7 +80,9 @@ fn curl_that_is_killed_over_http_2_is_still_on_the_record() {
         e.hold();
         e.json(200, "{}")
     });
-    let proxy = Proxy::open(&merchant.target());
+    let proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", &["--allow", "orders:read"]).with_metrics();
+    });
     let url = format!("https://localhost:{0}/api/v2/orders", proxy.address().port());
     let mut command = Command::new("curl");
     command.args(["--disable", "-sS", "--http2", "-K", "-", "--cacert"]).arg(proxy.directory().join("ca.pem")).arg(url);
@@ -94,6 +96,7 @@ fn curl_that_is_killed_over_http_2_is_still_on_the_record() {
     merchant.await_calls(1);
     signal(curl.id(), "KILL");
     curl.wait().unwrap();
+    proxy.await_connections(0);
     merchant.release();
     assert_eq!(outcome(&proxy, "client-gone").text("http"), "h2");
 }

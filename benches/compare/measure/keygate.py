@@ -40,7 +40,7 @@ class Keygate:
         settings = {
             "listen": {"address": f'"127.0.0.1:{self.port}"', "certificate": f'"{pki.cert}"',
                        "private_key": f'"{pki.key}"', "workers": "1", "max_connections": "16000",
-                       "head_timeout": '"300s"'},
+                       "max_connections_per_source": "16000", "idle_timeout": '"300s"'},
             f"upstream.{upstream}": {"trust_roots": f'"{pki.ca}"', "addresses": f'["127.0.0.1:{upstream_port}"]',
                                      "limit": f'"{LIMIT}"'},
         }

@@ -138,7 +138,11 @@ impl Client {
 
     /// Opens a connection, handshake and all.
     pub fn try_connect(&self) -> io::Result<Connection> {
-        let tcp = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        self.over(TcpStream::connect_timeout(&self.address, PATIENCE)?)
+    }
+
+    /// The same over a TCP connection of the test's own making.
+    pub fn over(&self, tcp: TcpStream) -> io::Result<Connection> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         tcp.set_nodelay(true)?;
@@ -236,6 +240,40 @@ impl Connection {
         let raw = self.reader.all_raw();
         self.secrets.must_not_be_in(&raw, "the rest of a connection");
         raw
+    }
+
+    /// Waits for the gate to end the connection, at most so long. Whatever comes meanwhile is kept for [`Self::rest`].
+    pub fn ended_within(&mut self, time: std::time::Duration) -> bool {
+        self.socket().set_read_timeout(Some(time)).unwrap();
+        let ended = loop {
+            match self.reader.fill() {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) => break !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+            }
+        };
+        self.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+        ended
+    }
+
+    /// Writes up to `most` blanks as far as they are taken without waiting; `None` when nothing is.
+    pub fn write_some(&mut self, most: usize) -> Option<usize> {
+        let stream = self.reader.get_mut();
+        let blanks = [b' '; 16 * 1024];
+        stream.write(&blanks[..most.min(blanks.len())]).ok()
+    }
+
+    /// Says that nothing more will be sent, and still listens: TLS's goodbye, then TCP's.
+    pub fn half_close(&mut self) {
+        let stream = self.reader.get_mut();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// The TCP connection below.
+    pub fn socket(&mut self) -> &TcpStream {
+        &self.reader.get_mut().sock
     }
 
     /// Whether the handshake picked up a former session.

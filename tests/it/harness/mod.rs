@@ -7,6 +7,7 @@ pub mod client;
 pub mod command;
 pub mod curl;
 pub mod merchant;
+pub mod metrics;
 pub mod pki;
 pub mod process;
 pub mod proxy;
@@ -42,6 +43,11 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// How a slow peer is slow. Never to wait for something: that is what [`until`] is for.
+pub fn dawdle(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Whether something the machine may lack is there. Under `CI=true` nothing may be missing; elsewhere a test that needs

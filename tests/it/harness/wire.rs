@@ -52,7 +52,8 @@ impl<R: Read> Reader<R> {
         raw
     }
 
-    fn fill(&mut self) -> io::Result<usize> {
+    /// Reads once, whatever comes; 0 at the end of the connection.
+    pub fn fill(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 * 1024];
         let n = self.from.read(&mut chunk)?;
         self.buffer.extend_from_slice(&chunk[..n]);

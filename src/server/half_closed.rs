@@ -1,0 +1,62 @@
+//! A client that has said goodbye in one direction and still listens for its reply.
+//!
+//! hyper takes the end of what comes for a hang-up. To TLS a goodbye (`close_notify`) ends one direction only, and simple
+//! clients say it right after their request. So it is kept from hyper until the call is over, provided that the request
+//! was whole. A client that is gone sends no such goodbye, or resets the connection: that is a hang-up as before.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::seat::Seat;
+
+/// A stream whose end is heard of only when no reply is owed on it.
+pub(super) struct HalfClosed<S> {
+    stream: S,
+    seat: Arc<Seat>,
+}
+
+impl<S> HalfClosed<S> {
+    pub(super) fn new(stream: S, seat: Arc<Seat>) -> Self {
+        Self { stream, seat }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HalfClosed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let ended = matches!(read, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == before;
+        // The end of the call wakes the connection, which then reads the end again.
+        if ended && self.seat.owes_reply() { Poll::Pending } else { read }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for HalfClosed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

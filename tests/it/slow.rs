@@ -1,0 +1,353 @@
+//! Clients that are slow on purpose: each limit cuts in time, the slot is free again, it is counted and on record; and a
+//! client that is merely slow gets through.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::harness::client::Connection;
+use crate::harness::{Line, Merchant, Proxy, Request, Setup, dawdle, until};
+
+const A_MOMENT: Duration = Duration::from_millis(50);
+
+/// One worker and metrics, and these limits of `[listen]`.
+fn limited<'a>(setup: &'a mut Setup, limits: &[(&str, &str)]) -> &'a mut Setup {
+    setup.integration("webshop", &["--allow", "orders:*", "--allow", "shipments:*"]).with_metrics();
+    setup.set(&["listen", "workers"], 1);
+    for (key, value) in limits {
+        match value.parse::<i64>() {
+            Ok(number) => setup.set(&["listen", key], number),
+            Err(_) => setup.set(&["listen", key], *value),
+        };
+    }
+    setup
+}
+
+fn gate(merchant: &Merchant, limits: &[(&str, &str)]) -> Proxy {
+    Proxy::start(&merchant.target(), |setup| {
+        limited(setup, limits);
+    })
+}
+
+fn orders() -> Request {
+    Request::new("GET", "/api/v2/orders")
+}
+
+/// The one record of a connection that was cut with this code.
+fn on_record(proxy: &Proxy, code: &str) -> Line {
+    let found = || proxy.audit().of_kind("connection").into_iter().find(|line| line.text("refusal") == code);
+    let record = until(&format!("a record of `{code}`"), found);
+    assert_eq!(record.text("peer"), "127.0.0.1", "{record}");
+    record
+}
+
+/// Cut in time, counted, on record, and its slot is free.
+fn was_cut(proxy: &Proxy, code: &str, since: Instant, limit: Duration) {
+    let took = since.elapsed();
+    assert!(took >= limit, "cut after {took:?}, before its time");
+    assert!(took < limit + Duration::from_secs(10), "cut only after {took:?}");
+    on_record(proxy, code);
+    assert_eq!(proxy.refusals(code), 1);
+    proxy.await_connections(0);
+}
+
+/// Writes `bytes` one by one, with a moment between them, until the gate ends the connection.
+fn drip(connection: &mut Connection, bytes: impl Iterator<Item = u8>) {
+    for byte in bytes {
+        if connection.write(&[byte]).is_err() || connection.ended_within(A_MOMENT) {
+            return;
+        }
+    }
+    panic!("the gate never ended it");
+}
+
+#[test]
+fn a_head_that_drips_is_cut_in_time() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("head_timeout", "600ms")]);
+    let mut connection = proxy.client("webshop").connect();
+    let since = Instant::now();
+    drip(&mut connection, b"GET /api/v2/orders HTTP/1.1\r\nx-drip: ".iter().copied().chain((0..1000).map(|_| b'a')));
+    was_cut(&proxy, "head_timeout", since, Duration::from_millis(600));
+}
+
+#[test]
+fn a_head_that_stops_is_cut_in_time_after_any_number_of_calls() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("head_timeout", "400ms")]);
+    let mut connection = proxy.client("webshop").connect();
+    for _ in 0..3 {
+        connection.request(&orders()).must_be(200);
+    }
+    connection.write(b"GET /api/v2/orders HTTP/1.1\r\nhost: loc").unwrap();
+    let since = Instant::now();
+    assert_eq!(connection.rest(), b"", "nothing is said to half a request");
+    was_cut(&proxy, "head_timeout", since, Duration::from_millis(400));
+}
+
+#[test]
+fn a_handshake_that_drips_is_cut_in_time() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("handshake_timeout", "500ms")]);
+    let mut socket = TcpStream::connect(proxy.address()).unwrap();
+    socket.set_read_timeout(Some(A_MOMENT)).unwrap();
+    let since = Instant::now();
+    // The beginning of a long hello.
+    for byte in [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3].into_iter().chain((0..400).map(|_| 7)) {
+        let waits = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        if socket.write_all(&[byte]).is_err() || !socket.read(&mut [0]).is_err_and(waits) {
+            break;
+        }
+    }
+    was_cut(&proxy, "handshake_timeout", since, Duration::from_millis(500));
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_time_and_counted_and_a_busy_one_is_not() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, "{}")
+    });
+    let proxy = gate(&merchant, &[("idle_timeout", "500ms"), ("head_timeout", "10s")]);
+    let mut busy = proxy.client("webshop").connect();
+    busy.start(&orders());
+    merchant.await_calls(1);
+    let (mut idle, since) = (proxy.client("webshop").connect(), Instant::now());
+    assert_eq!(idle.rest(), b"");
+    assert!(since.elapsed() >= Duration::from_millis(500), "closed after {:?}", since.elapsed());
+    until("the count", || (proxy.metric("keygate_connections_idled_total") == Some(1)).then_some(()));
+    merchant.release();
+    busy.reply("GET /api/v2/orders").unwrap().must_be(200);
+    assert_eq!(proxy.audit().of_kind("connection").len(), 0, "nobody was refused");
+    assert_eq!(busy.rest(), b"", "it is idle now");
+    proxy.await_connections(0);
+}
+
+/// The head of an upload of so many bytes.
+fn upload(proxy: &Proxy, length: usize) -> Vec<u8> {
+    let key = proxy.key("webshop");
+    format!("POST /api/v2/shipments HTTP/1.1\r\nhost: localhost\r\nx-ce-key: {key}\r\ncontent-length: {length}\r\n\r\n")
+        .into_bytes()
+}
+
+#[test]
+fn a_body_that_drips_is_refused_in_time_although_it_never_pauses_for_long() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("body_timeout", "1s")]);
+    let mut connection = proxy.client("webshop").connect();
+    connection.write(&upload(&proxy, 100_000)).unwrap();
+    // A fast beginning earns no right to be slow later.
+    connection.write(&vec![b' '; 50_000]).unwrap();
+    let since = Instant::now();
+    drip(&mut connection, (0..1000).map(|_| b' '));
+    let took = since.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&took), "refused after {took:?}");
+    connection.reply("POST /api/v2/shipments").unwrap().must_be_refused(408, "body_too_slow");
+    assert_eq!(proxy.refusals("body_too_slow"), 1);
+    proxy.await_connections(0);
+}
+
+#[test]
+fn a_body_on_a_slow_line_with_pauses_passes() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("body_timeout", "1s")]);
+    let mut connection = proxy.client("webshop").connect();
+    connection.write(&upload(&proxy, 20 * 300)).unwrap();
+    for _ in 0..20 {
+        connection.write(&[b' '; 300]).unwrap();
+        // 3,000 bytes a second at most, for two seconds at least.
+        assert!(!connection.ended_within(2 * A_MOMENT), "cut although it was fast enough");
+    }
+    connection.reply("POST /api/v2/shipments").unwrap().must_be(200);
+    assert_eq!(merchant.only().body.len(), 6000);
+}
+
+#[test]
+fn a_client_is_not_late_while_the_upstream_takes_nothing() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, "{}")
+    });
+    let proxy = gate(&merchant, &[("body_timeout", "2s"), ("send_timeout", "20s")]);
+    let mut connection = proxy.client("webshop").connect();
+    let length = 20 << 20;
+    connection.write(&upload(&proxy, length)).unwrap();
+    connection.socket().set_nonblocking(true).unwrap();
+    let (mut left, mut since) = (length, Instant::now());
+    // Everything on the way fills up, because the upstream reads nothing yet.
+    while left > 0 && since.elapsed() < Duration::from_millis(700) {
+        match connection.write_some(left) {
+            Some(written) => (left, since) = (left - written, Instant::now()),
+            None => dawdle(A_MOMENT),
+        }
+    }
+    assert!(left > 0, "20 MiB are more than all buffers hold");
+    connection.socket().set_nonblocking(false).unwrap();
+    assert!(!connection.ended_within(Duration::from_secs(3)), "cut for the upstream's sake");
+    merchant.release();
+    connection.write(&vec![b' '; left]).unwrap();
+    connection.reply("POST /api/v2/shipments").unwrap().must_be(200);
+}
+
+/// An upstream that sends so many bytes.
+fn sends(bytes: usize) -> Merchant {
+    Merchant::start(move |e| e.reply(200, "content-type: application/json\r\n", &vec![b' '; bytes]))
+}
+
+/// A connection whose client has little room for what it does not read.
+fn narrow(proxy: &Proxy) -> Connection {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.connect(&proxy.address().into()).unwrap();
+    proxy.client("webshop").over(socket.into()).unwrap()
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_reply_is_cut_in_time() {
+    let merchant = sends(20 << 20);
+    let proxy = gate(&merchant, &[("send_timeout", "700ms")]);
+    let mut connection = narrow(&proxy);
+    let since = Instant::now();
+    connection.start(&orders());
+    on_record(&proxy, "send_timeout");
+    was_cut(&proxy, "send_timeout", since, Duration::from_millis(700));
+    let call = until("the call's own record", || proxy.audit().of_kind("call").pop());
+    assert_eq!(call.text("outcome"), "client-gone", "{call}");
+}
+
+#[test]
+fn a_client_that_takes_its_reply_too_slowly_is_cut_in_time() {
+    let merchant = sends(100 << 20);
+    let proxy = gate(&merchant, &[("send_timeout", "1s"), ("min_rate", "1MiB")]);
+    let mut connection = narrow(&proxy);
+    connection.start(&orders());
+    let since = Instant::now();
+    // 400 KB a second at most: something moves all the time.
+    while connection.exactly(20_000).is_ok() {
+        assert!(since.elapsed() < Duration::from_secs(30), "never cut");
+        dawdle(A_MOMENT);
+    }
+    let cuts = proxy.refusals("send_too_slow") + proxy.refusals("send_timeout");
+    assert_eq!(cuts, 1, "busy machines make it a stall");
+    proxy.await_connections(0);
+}
+
+#[test]
+fn a_client_that_takes_its_reply_slowly_but_steadily_gets_it_whole() {
+    let merchant = sends(4 << 20);
+    let proxy = gate(&merchant, &[("send_timeout", "1s")]);
+    let mut connection = narrow(&proxy);
+    connection.start(&orders());
+    connection.head().unwrap();
+    for _ in 0..64 {
+        connection.exactly(64 << 10).unwrap();
+        dawdle(A_MOMENT);
+    }
+    let call = until("the record", || proxy.audit().of_kind("call").pop());
+    assert_eq!(call.text("outcome"), "complete", "{call}");
+    connection.request(&Request::new("GET", "/api/v2/nothing")).must_be_refused(404, "endpoint_unknown");
+}
+
+#[test]
+fn a_client_that_will_send_nothing_more_gets_its_reply_all_the_same() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, r#"{"Success":true}"#)
+    });
+    let proxy = gate(&merchant, &[]);
+    let mut connection = proxy.client("webshop").connect();
+    connection.start(&orders());
+    merchant.await_calls(1);
+    connection.half_close();
+    until("a gate that has read the goodbye", || (proxy.metric("keygate_calls_in_flight") == Some(1)).then_some(()));
+    assert!(!connection.ended_within(4 * A_MOMENT), "hung up on");
+    merchant.release();
+    let reply = connection.reply("GET /api/v2/orders").unwrap();
+    reply.must_be(200);
+    assert_eq!(proxy.record(&reply).text("outcome"), "complete");
+    assert_eq!(connection.rest(), b"", "and then the gate says goodbye too");
+    proxy.await_connections(0);
+}
+
+/// A connection that comes from another address of this machine.
+fn from(proxy: &Proxy, address: &str) -> std::io::Result<Connection> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(address.parse().unwrap(), 0).into())?;
+    socket.connect(&proxy.address().into())?;
+    proxy.client("webshop").over(socket.into())
+}
+
+#[test]
+fn a_source_with_too_many_connections_gets_no_more_and_disturbs_nobody() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("max_connections_per_source", "2")]);
+    let mut mine: Vec<_> = (0..2).map(|_| from(&proxy, "127.0.0.2").unwrap()).collect();
+    for _ in 0..20 {
+        assert!(from(&proxy, "127.0.0.2").is_err(), "one too many");
+    }
+    from(&proxy, "127.0.0.3").unwrap().request(&orders()).must_be(200);
+    mine[0].request(&orders()).must_be(200);
+    assert_eq!(proxy.refusals("too_many_connections"), 20);
+    let recorded = || proxy.audit().of_kind("connection").into_iter().filter(|line| line.text("peer") == "127.0.0.2");
+    assert_eq!(recorded().count(), 1, "twenty refusals are no twenty records");
+    drop(mine.pop());
+    until("a free place", || from(&proxy, "127.0.0.2").ok()).request(&orders()).must_be(200);
+    let mut proxy = proxy;
+    proxy.stop();
+    let records: Vec<_> = proxy.audit().of_kind("connection");
+    let last = records.last().unwrap();
+    assert_eq!(records.len(), 2, "and the others together, at the end at the latest");
+    assert!(last.text("detail").starts_with("19 more"), "{last}");
+}
+
+#[test]
+fn when_all_slots_are_taken_the_oldest_idle_connection_goes() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("max_connections", "3")]);
+    let client = proxy.client("webshop");
+    let mut connections: Vec<_> = (0..3).map(|_| client.connect()).collect();
+    // The first one is used last, so the second is the oldest. Ages are told apart by the sweep's clock.
+    for connection in [1, 2, 0] {
+        connections[connection].request(&orders()).must_be(200);
+        dawdle(Duration::from_secs(1));
+    }
+    client.connect().request(&orders()).must_be(200);
+    assert_eq!(connections[1].rest(), b"", "it was told to go");
+    connections[0].request(&orders()).must_be(200);
+    connections[2].request(&orders()).must_be(200);
+    on_record(&proxy, "made_room");
+    assert_eq!(proxy.refusals("made_room"), 1);
+}
+
+#[test]
+fn a_call_under_way_is_never_cut_to_make_room() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, "{}")
+    });
+    let proxy = gate(&merchant, &[("max_connections", "1")]);
+    let mut held = proxy.client("webshop").connect();
+    held.start(&orders());
+    merchant.await_calls(1);
+    let second = TcpStream::connect(proxy.address()).unwrap();
+    second.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+    (&second).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!((&second).read(&mut [0]).is_err(), "the second connection was answered");
+    merchant.release();
+    held.reply("GET /api/v2/orders").unwrap().must_be(200);
+    let mut answer = [0; 12];
+    second.set_read_timeout(None).unwrap();
+    (&second).read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 400", "now it is its turn, and it is told to use TLS");
+}
+
+#[test]
+fn silent_connections_do_not_lock_others_out() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("max_connections", "16")]);
+    let silent: Vec<_> = (0..64).map(|_| TcpStream::connect(proxy.address()).unwrap()).collect();
+    let since = Instant::now();
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    assert!(since.elapsed() < Duration::from_secs(9), "it had to wait for the handshake timeout");
+    drop(silent);
+}
