@@ -183,7 +183,8 @@ fn a_client_is_not_late_while_the_upstream_takes_nothing() {
     }
     assert!(left > 0, "20 MiB are more than all buffers hold");
     connection.socket().set_nonblocking(false).unwrap();
-    assert!(!connection.ended_within(Duration::from_secs(3)), "cut for the upstream's sake");
+    // Longer than the client itself might pause.
+    dawdle(Duration::from_secs(3));
     merchant.release();
     connection.write(&vec![b' '; left]).unwrap();
     connection.reply("POST /api/v2/shipments").unwrap().must_be(200);
