@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::policy::head::{Sizes, judge};
 use crate::policy::{Call, Client, Means, Permit, Policy};
 use crate::profile::{Effect, Envelope};
-use crate::refusal::{Fault, Refusal};
+use crate::refusal::{Fault, Malformed, Refusal};
 use crate::reply::{BodyTimes, Reply, ReplyBody, respond, take_in};
 use crate::upstream::{self, Inbound, Service, Times, Upload, UploadLimits, UpstreamError, Whole};
 use crate::vault::KeyRing;
@@ -256,6 +256,9 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
         Fault::Operator | Fault::Us => tracing::error!(code, %record, detail, "the gate cannot serve"),
     }
     let mut reply = Reply::refusal(refusal.render(entry.envelope(), entry.record.id));
+    if refusal.is_malformed() {
+        reply.head_mut().extensions.insert(Malformed);
+    }
     if let Refusal::Limit(why) = refusal {
         entry.record.limit_left = Some(0);
         let left = Left { level: why.bucket.level, quota: why.bucket.quota, calls: 0 };

@@ -42,6 +42,10 @@ pub enum Refusal {
     Internal,
 }
 
+/// On a refusal of a request that RFC 9113 calls malformed: over HTTP/2 its stream is reset instead of answered.
+#[derive(Clone, Copy)]
+pub struct Malformed;
+
 /// Whose fault a refusal is; it decides the log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -82,7 +86,7 @@ impl Refusal {
             Self::Head(Unacceptable::BodyTooLarge(_)) | Self::Upstream(UpstreamError::BodyTooLarge(_)) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::Head(Unacceptable::Upgrade | Unacceptable::Host)
+            Self::Head(Unacceptable::Upgrade | Unacceptable::Host | Unacceptable::Padded)
             | Self::Target(_)
             | Self::Call(Misread::Ambiguous(_))
             | Self::Upstream(UpstreamError::UploadBroken) => StatusCode::BAD_REQUEST,
@@ -111,6 +115,11 @@ impl Refusal {
             | Self::Upstream(UpstreamError::NoDescriptor(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether the request was malformed, as RFC 9113 has it.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self, Self::Head(why) if why.is_malformed())
     }
 
     /// Whose fault it is.

@@ -142,6 +142,9 @@ impl Call<'_> {
                 profile::Segment::Param(_) => out.push_str(&sent.canonical),
             }
         }
+        if out.is_empty() {
+            out.push('/');
+        }
         let mut separator = '?';
         for pair in &self.query {
             out.push(separator);

@@ -14,6 +14,9 @@ pub enum Unacceptable {
     /// `Host` (or the authority) is missing, doubled or holds user information.
     #[error("the request names no host, or more than one, or user information in it")]
     Host,
+    /// A field's value begins or ends with a space or a tab. HTTP/1.1 does not tell; in HTTP/2 it is an error.
+    #[error("the value of a header begins or ends with white space")]
+    Padded,
     /// The head is larger than the limit, bytes.
     #[error("the request head is larger than {0} bytes")]
     TooLarge(u32),
@@ -32,10 +35,16 @@ impl Unacceptable {
             Self::Method => "method_refused",
             Self::Upgrade => "upgrade_refused",
             Self::Host => "host_refused",
+            Self::Padded => "header_padded",
             Self::TooLarge(_) => "head_too_large",
             Self::TargetTooLong(_) => "target_too_long",
             Self::BodyTooLarge(_) => "body_too_large",
         }
+    }
+
+    /// Whether RFC 9113 calls such a request malformed: in HTTP/2 its stream is reset.
+    pub fn is_malformed(self) -> bool {
+        matches!(self, Self::Host | Self::Padded)
     }
 }
 
@@ -52,6 +61,9 @@ pub struct Sizes {
 
 /// Judges a head by what can be seen without knowing who sent it.
 pub fn judge(method: &Method, uri: &Uri, headers: &HeaderMap, sizes: Sizes) -> Result<(), Unacceptable> {
+    if method == Method::CONNECT && uri.authority().is_none() {
+        return Err(Unacceptable::Host);
+    }
     if method == Method::CONNECT || method == Method::TRACE {
         return Err(Unacceptable::Method);
     }
@@ -59,6 +71,9 @@ pub fn judge(method: &Method, uri: &Uri, headers: &HeaderMap, sizes: Sizes) -> R
         return Err(Unacceptable::Upgrade);
     }
     one_host(uri, headers)?;
+    if headers.values().any(is_padded) {
+        return Err(Unacceptable::Padded);
+    }
     if size(headers) > sizes.max_head as usize {
         return Err(Unacceptable::TooLarge(sizes.max_head));
     }
@@ -95,6 +110,12 @@ fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Unacceptable> {
     Ok(())
 }
 
+fn is_padded(value: &http::HeaderValue) -> bool {
+    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let bytes = value.as_bytes();
+    space(bytes.first()) || space(bytes.last())
+}
+
 /// As the fields stand on the wire of HTTP/1.1.
 fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
@@ -126,6 +147,11 @@ mod tests {
         assert_eq!(judged("TRACE", "/v2", &[host]), Err(Unacceptable::Method));
         assert_eq!(judged("GET", "/v2", &[host, ("upgrade", "websocket")]), Err(Unacceptable::Upgrade));
         assert_eq!(judged("GET", "/v2", &[]), Err(Unacceptable::Host));
+        assert_eq!(judged("CONNECT", "/", &[host]), Err(Unacceptable::Host));
+        assert_eq!(judged("CONNECT", "localhost:443", &[host]), Err(Unacceptable::Method));
+        assert_eq!(judged("GET", "/v2", &[host, ("x-a", " b")]), Err(Unacceptable::Padded));
+        assert_eq!(judged("GET", "/v2", &[host, ("x-a", "b\t")]), Err(Unacceptable::Padded));
+        assert_eq!(judged("GET", "/v2", &[host, ("x-a", "")]), Ok(()));
         assert_eq!(judged("GET", "/v2", &[host, host]), Err(Unacceptable::Host));
         assert_eq!(judged("GET", "https://a/v2", &[("host", "b")]), Err(Unacceptable::Host));
         assert_eq!(judged("GET", "/v2", &[("host", "a@b")]), Err(Unacceptable::Host));

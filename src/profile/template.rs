@@ -28,6 +28,10 @@ pub(super) fn parse(path: &str) -> Result<(Vec<Segment>, Vec<Arc<str>>), Wrong> 
     };
     let mut segments = Vec::new();
     let mut params: Vec<Arc<str>> = Vec::new();
+    if below.is_empty() {
+        // The root itself.
+        return Ok((segments, params));
+    }
     for text in below.split('/') {
         let segment = segment(text).map_err(|why| {
             bad(&why, "segments are fixed words (letters, digits, `-._~`) or one `{name}`, separated by single `/`")

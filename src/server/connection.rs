@@ -13,7 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -25,6 +25,7 @@ use tower::load_shed::LoadShed;
 use tower::{Service, ServiceExt};
 
 use super::counted::Counted;
+use super::frames::{self, Guarded, LastWord};
 use super::half_closed::HalfClosed;
 use super::hello::{self, First, Hello};
 use super::obey::{self, Ended, Served};
@@ -36,7 +37,7 @@ use super::{Settings, tls};
 use crate::audit::{Http, TlsFacts};
 use crate::entry::{Gone, Peer};
 use crate::gateway::Gateway;
-use crate::refusal::Refusal;
+use crate::refusal::{Malformed, Refusal};
 use crate::reply::ReplyBody;
 use crate::upstream::Whole;
 
@@ -47,6 +48,8 @@ keygate-refusal: plain_http\r\nconnection: close\r\ncontent-length: 65\r\n\r\n\
 Keygate: this port speaks TLS only. Use https:// as the scheme.\r\n";
 /// How long a refused client is listened to, so that it reads the answer before the connection is reset.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+/// … and for how many bytes.
+const DEAF: usize = 1024 * 1024;
 
 /// One connection, with all it holds while it lives.
 pub(super) struct Connection {
@@ -135,13 +138,30 @@ impl Connection {
             }
             Http::H2 => {
                 seat.talks(Talk::H2);
-                obey::serve(seat, self.http2(stream, &peer)).await
+                let (stream, watch) = frames::guard(stream);
+                let served = obey::serve(seat, self.http2(stream, &peer)).await;
+                if let Some(word) = watch.ended() {
+                    self.last_word(word, &peer).await;
+                }
+                served
             }
         };
-        let served = match served {
-            Ok(served) => served,
-            Err(why) => return self.cut(why, &peer),
-        };
+        match served {
+            Ok(served) => self.note_error(&peer, served),
+            Err(why) => self.cut(why, &peer),
+        }
+    }
+
+    /// Puts on record what a client did to HTTP/2, and tells it.
+    async fn last_word(&self, word: LastWord<TlsStream<Prefixed>>, peer: &Peer) {
+        let (code, detail) = word.record();
+        self.gateway.note_connection(peer, code, Some(detail));
+        if let Some(stream) = word.say().await {
+            hear_out(stream.into_inner().0).await;
+        }
+    }
+
+    fn note_error(&self, peer: &Peer, served: hyper::Result<()>) {
         if let Err(error) = served {
             // hyper has answered 400 or 431 itself; that it did is on record.
             let code = if error.is_parse_too_large() {
@@ -153,7 +173,7 @@ impl Connection {
             } else {
                 return tracing::debug!(%error, "a connection ended");
             };
-            self.gateway.note_connection(&peer, code, Some(error.to_string()));
+            self.gateway.note_connection(peer, code, Some(error.to_string()));
         }
     }
 
@@ -166,14 +186,15 @@ impl Connection {
             .serve_connection(TokioIo::new(HalfClosed::new(stream, self.taken.seat.clone())), self.service(peer, None))
     }
 
-    fn http2(&self, stream: TlsStream<Prefixed>, peer: &Arc<Peer>) -> impl Served + use<> {
+    fn http2(&self, stream: Guarded<TlsStream<Prefixed>>, peer: &Arc<Peer>) -> impl Served + use<> {
         let streams = Streams::new(self.gateway.clone(), peer.clone(), self.settings.seats.times);
         hyper::server::conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(128)
             .max_header_list_size(u32::try_from(self.settings.hard_head()).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(20)
-            .max_local_error_reset_streams(100)
+            // The guard counts resets and lets calls pay for them; these are a second line behind it.
+            .max_pending_accept_reset_streams(128)
+            .max_local_error_reset_streams(1024)
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(256 * 1024)
@@ -189,8 +210,8 @@ impl Connection {
     ) -> impl hyper::service::Service<
         Request<Incoming>,
         Response = Response<Counted>,
-        Error = Infallible,
-        Future: Future<Output = Result<Response<Counted>, Infallible>> + Send + 'static,
+        Error = h2::Error,
+        Future: Future<Output = Result<Response<Counted>, h2::Error>> + Send + 'static,
     > + use<> {
         let (calls, peer, gateway) = (self.calls.clone(), peer.clone(), self.gateway.clone());
         let seat = self.taken.seat.clone();
@@ -214,6 +235,9 @@ impl Connection {
                         gateway.turn_away(&peer, request, why).await
                     }
                 };
+                if peer.http == Http::H2 && response.extensions().get::<Malformed>().is_some() {
+                    return Err(h2::Reason::PROTOCOL_ERROR.into());
+                }
                 Ok(response.map(|body| Counted::new(body, flow, under_way)))
             }
         })
@@ -236,13 +260,27 @@ fn was_given_up(error: &hyper::Error) -> bool {
 async fn farewell(mut stream: TcpStream, bytes: &[u8]) {
     let said = async {
         stream.write_all(bytes).await?;
-        stream.shutdown().await?;
-        let mut rest = [0; 512];
-        while stream.read(&mut rest).await? > 0 {}
+        stream.shutdown().await
+    };
+    if let Ok(Ok(())) = timeout(LINGER, said).await {
+        hear_out(stream).await;
+    }
+}
+
+/// Reads what a client still sends and throws it away, so that the last word is not lost to a reset.
+async fn hear_out(mut stream: impl AsyncRead + Unpin) {
+    let rest = async {
+        let (mut heard, mut rest) = (0, [0; 4096]);
+        while heard < DEAF {
+            match stream.read(&mut rest).await? {
+                0 => break,
+                n => heard += n,
+            }
+        }
         io::Result::Ok(())
     };
     // Whatever went wrong, the client is gone.
-    let _ = timeout(LINGER, said).await;
+    let _ = timeout(LINGER, rest).await;
 }
 
 /// The route as a tower service.

@@ -7,6 +7,7 @@ mod connection;
 mod counted;
 mod digest;
 mod fingerprint;
+mod frames;
 mod half_closed;
 pub mod hello;
 mod obey;

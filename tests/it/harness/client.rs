@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
+use super::frames::Frames;
 use super::secrets::Secrets;
 use super::wire::Reader;
 use super::{PATIENCE, Reply};
@@ -136,6 +137,21 @@ impl Client {
         self.try_connect().unwrap_or_else(|e| panic!("cannot connect to the gate: {e}"))
     }
 
+    /// TLS as this client speaks it, for HTTP/2.
+    pub fn h2(&self) -> ClientConfig {
+        let mut tls = (*self.tls).clone();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        tls
+    }
+
+    /// Opens a connection on which frames of HTTP/2 are written by hand, with these settings of the client's.
+    #[track_caller]
+    pub fn frames(&self, settings: &[(u16, u32)]) -> Frames {
+        let tcp = TcpStream::connect_timeout(&self.address, PATIENCE).unwrap();
+        let stream = Self::handshake(Arc::new(self.h2()), tcp).unwrap_or_else(|e| panic!("no handshake: {e}"));
+        Frames::new(stream, settings)
+    }
+
     /// Opens a connection, handshake and all.
     pub fn try_connect(&self) -> io::Result<Connection> {
         self.over(TcpStream::connect_timeout(&self.address, PATIENCE)?)
@@ -143,15 +159,20 @@ impl Client {
 
     /// The same over a TCP connection of the test's own making.
     pub fn over(&self, tcp: TcpStream) -> io::Result<Connection> {
+        let stream = Self::handshake(self.tls.clone(), tcp)?;
+        Ok(Connection { reader: Reader::new(stream), secrets: self.secrets.clone(), headers: self.headers.clone() })
+    }
+
+    fn handshake(tls: Arc<ClientConfig>, tcp: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = StreamOwned::new(ClientConnection::new(self.tls.clone(), name).unwrap(), tcp);
+        let mut stream = StreamOwned::new(ClientConnection::new(tls, name).unwrap(), tcp);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Connection { reader: Reader::new(stream), secrets: self.secrets.clone(), headers: self.headers.clone() })
+        Ok(stream)
     }
 }
 

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod client;
 pub mod command;
 pub mod curl;
+pub mod frames;
 pub mod merchant;
 pub mod metrics;
 pub mod pki;
