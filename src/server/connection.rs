@@ -154,8 +154,9 @@ impl Connection {
 
     /// Puts on record what a client did to HTTP/2, and tells it.
     async fn last_word(&self, word: LastWord<TlsStream<Prefixed>>, peer: &Peer) {
-        let (code, detail) = word.record();
-        self.gateway.note_connection(peer, code, Some(detail));
+        if let Some((code, detail)) = word.record() {
+            self.gateway.note_connection(peer, code, Some(detail));
+        }
         if let Some(stream) = word.say().await {
             hear_out(stream.into_inner().0).await;
         }
@@ -192,9 +193,9 @@ impl Connection {
             .timer(TokioTimer::new())
             .max_concurrent_streams(128)
             .max_header_list_size(u32::try_from(self.settings.hard_head()).unwrap_or(u32::MAX))
-            // The guard counts resets and lets calls pay for them; these are a second line behind it.
+            // The guard lets calls pay for resets, but sees ours only when they are sent. These hold at once.
             .max_pending_accept_reset_streams(128)
-            .max_local_error_reset_streams(1024)
+            .max_local_error_reset_streams(128)
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(256 * 1024)

@@ -48,13 +48,15 @@ struct Inner {
     gateway: Arc<Gateway>,
     peer: Arc<Peer>,
     times: Times,
+    /// One record for all streams of a connection whose client takes nothing; each call's own says how it ended.
+    told: AtomicBool,
     /// Of the call that was made just now; hyper spawns its stream next.
     next: Mutex<Option<Arc<Flow>>>,
 }
 
 impl Streams {
     pub(super) fn new(gateway: Arc<Gateway>, peer: Arc<Peer>, times: Times) -> Self {
-        Self(Arc::new(Inner { gateway, peer, times, next: Mutex::default() }))
+        Self(Arc::new(Inner { gateway, peer, times, told: AtomicBool::new(false), next: Mutex::default() }))
     }
 
     /// The flow of a call whose stream is spawned next.
@@ -97,7 +99,10 @@ async fn watched(stream: impl Future<Output = ()>, flow: Arc<Flow>, ours: Arc<In
             Late::Stalled => Cut::Stalled,
             Late::TooSlow => Cut::TooSlow,
         };
-        ours.gateway.note_connection(&ours.peer, cut.code(), Some("one stream of HTTP/2".to_owned()));
+        if !ours.told.swap(true, Relaxed) {
+            let detail = "a stream of HTTP/2, the first of this connection's";
+            ours.gateway.note_connection(&ours.peer, cut.code(), Some(detail.to_owned()));
+        }
     }
 }
 

@@ -33,10 +33,10 @@ const IDLE: [Flood; 10] = [
 /// Calls that are begun to be reset.
 const RESETS: [Flood; 5] = [
     ("rapid reset", rapid_reset, "h2_rapid_reset", "by the client"),
-    ("made you reset, a window", made_you_reset, "h2_rapid_reset", "for errors of the client"),
-    ("made you reset, a dependency", self_dependency, "h2_rapid_reset", "for errors of the client"),
-    ("2,000 open streams", stream, "h2_rapid_reset", "for errors of the client"),
-    ("requests without a path", malformed, "h2_rapid_reset", "for errors of the client"),
+    ("made you reset, a window", made_you_reset, "h2_rapid_reset", "too many streams reset"),
+    ("made you reset, a dependency", self_dependency, "h2_rapid_reset", "too many streams reset"),
+    ("2,000 open streams", stream, "h2_rapid_reset", "too many streams reset"),
+    ("requests without a path", malformed, "h2_rapid_reset", "too many streams reset"),
 ];
 
 fn ping(_: u32, _: &str) -> Vec<u8> {
@@ -244,4 +244,23 @@ fn replies_that_a_window_of_zero_holds_back_take_a_bounded_room() {
         let gone = proxy.audit().of_kind("call").into_iter().filter(|line| line.text("outcome") == "client-gone");
         (gone.count() == 100).then_some(())
     });
+}
+
+#[test]
+fn windows_held_at_zero_end_the_connection_as_one_event() {
+    let merchant = Merchant::start(|e| e.reply(200, "content-type: text/plain\r\n", &vec![b'x'; 100_000]));
+    let proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", &["--allow", "orders:*"]).set(&["listen", "send_timeout"], "1s");
+    });
+    let before = connections(&proxy).len();
+    let mut frames = proxy.anonymous().frames(&[(4, 0)]);
+    let key = proxy.key("webshop").to_owned();
+    for n in 0..120 {
+        frames.write(&get(n, &key)).unwrap();
+    }
+    let end = frames.end();
+    assert_eq!(end.goaway.map(|(_, code)| code), Some(ENHANCE_YOUR_CALM), "{end:?}");
+    let records = connections(&proxy).split_off(before);
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].text("refusal"), "send_timeout", "{}", records[0]);
 }

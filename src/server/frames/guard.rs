@@ -89,7 +89,9 @@ impl<S> Guarded<S> {
         self.rules.budget.fed(fed, fed_tiny);
         for (stream, code) in resets {
             self.rules.reset_by_us(*stream);
-            if is_provoked(*code) {
+            if *code == code::CANCEL {
+                self.rules.given_up()?;
+            } else if is_provoked(*code) {
                 self.provoked = (self.provoked.0 + 1, *code);
                 self.rules.provoked()?;
             }
@@ -245,9 +247,10 @@ impl<S> Watch<S> {
 }
 
 impl<S: AsyncWrite + Unpin> LastWord<S> {
-    /// The record's code, and its detail.
-    pub fn record(&self) -> (&'static str, String) {
-        (self.left.fault.why.code(), self.left.fault.detail.clone())
+    /// The record's code, and its detail; none when it was made before.
+    pub fn record(&self) -> Option<(&'static str, String)> {
+        let Fault { why, detail, .. } = &self.left.fault;
+        (*why != Why::Stalled).then(|| (why.code(), detail.clone()))
     }
 
     /// Tells the client, unless it does not read. Gives the stream back, to be listened to until the client has read it.

@@ -29,6 +29,8 @@ pub mod code {
     pub const FRAME_SIZE_ERROR: u32 = 6;
     /// A stream was not begun at all.
     pub const REFUSED_STREAM: u32 = 7;
+    /// A stream is not wanted any more. The gate says so to a client that takes nothing of its reply.
+    pub const CANCEL: u32 = 8;
     /// Too much of something that does no work.
     pub const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -77,6 +79,8 @@ pub enum Why {
     Protocol,
     /// A header list far above what may be.
     HeadTooLarge,
+    /// Replies whose client took nothing, one after the other. The first was put on record when it was given up.
+    Stalled,
 }
 
 impl Why {
@@ -87,6 +91,7 @@ impl Why {
             Self::RapidReset => "h2_rapid_reset",
             Self::Protocol => "h2_protocol_error",
             Self::HeadTooLarge => "head_too_large",
+            Self::Stalled => "send_timeout",
         }
     }
 }

@@ -288,6 +288,15 @@ impl Rules {
         if self.budget.reset(Instant::now) { Ok(()) } else { Err(self.rapid_reset("for errors of the client")) }
     }
 
+    /// We gave a reply up whose client took nothing.
+    pub fn given_up(&mut self) -> Judged {
+        if self.budget.reset(Instant::now) {
+            Ok(())
+        } else {
+            Err(Fault::calm(Why::Stalled, "replies of which nothing was taken"))
+        }
+    }
+
     /// Streams begun and reset, again and again.
     pub fn rapid_reset(&self, by: &str) -> Fault {
         let detail = format!(

@@ -154,7 +154,7 @@ proptest! {
         prop_assert_eq!(at, reply.len());
         drop(guarded);
         let word = watch.ended().unwrap();
-        prop_assert_eq!(word.record().0, "h2_protocol_error");
+        prop_assert_eq!(word.record().unwrap().0, "h2_protocol_error");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let kept = runtime.block_on(word.say()).unwrap().kept;
         prop_assert_eq!(kept, all);
