@@ -258,6 +258,14 @@ fn windows_held_at_zero_end_the_connection_as_one_event() {
     for n in 0..120 {
         frames.write(&get(n, &key)).unwrap();
     }
+    // For each reply that is given up it asks for another.
+    for n in 120..1_000 {
+        let reset = frames.until("a reset, or the end", |f| [kind::RST_STREAM, kind::GOAWAY].contains(&f.kind));
+        if reset.kind == kind::GOAWAY || frames.write(&get(n, &key)).is_err() {
+            frames.put_back(&reset);
+            break;
+        }
+    }
     let end = frames.end();
     assert_eq!(end.goaway.map(|(_, code)| code), Some(ENHANCE_YOUR_CALM), "{end:?}");
     let records = connections(&proxy).split_off(before);

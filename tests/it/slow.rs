@@ -298,7 +298,9 @@ fn a_source_with_too_many_connections_gets_no_more_and_disturbs_nobody() {
     let records: Vec<_> = proxy.audit().of_kind("connection");
     let last = records.last().unwrap();
     assert_eq!(records.len(), 2, "and the others together, at the end at the latest");
-    assert!(last.text("detail").starts_with("19 more"), "{last}");
+    // The search for a free place may have been refused, too.
+    let more: u32 = last.text("detail").split(' ').next().unwrap().parse().unwrap();
+    assert!(more >= 19 && last.text("detail").contains("more connections"), "{last}");
 }
 
 #[test]

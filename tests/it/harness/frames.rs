@@ -20,6 +20,7 @@ pub mod kind {
 }
 
 pub const END_STREAM: u8 = 1;
+pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -150,15 +151,24 @@ impl Frames {
         Some(Frame { kind: head[3], flags: head[4], stream, payload })
     }
 
-    /// Reads until a frame is found that fits.
+    /// Puts a frame back, to be read again.
+    pub fn put_back(&mut self, one: &Frame) {
+        self.buffer.splice(..0, frame(one.kind, one.flags, one.stream, &one.payload));
+    }
+
+    /// Reads until a frame is found that fits, and answers every PING, as a client does that is alive.
     #[track_caller]
     pub fn until(&mut self, what: &str, mut fits: impl FnMut(&Frame) -> bool) -> Frame {
         let mut seen = Vec::new();
-        while let Some(frame) = self.next().unwrap_or_else(|e| panic!("no {what}: {e}; {seen:?}")) {
-            if fits(&frame) {
-                return frame;
+        while let Some(one) = self.next().unwrap_or_else(|e| panic!("no {what}: {e}; {seen:?}")) {
+            if fits(&one) {
+                return one;
             }
-            seen.push(frame);
+            if one.kind == kind::PING && one.flags & ACK == 0 {
+                // Whether the gate is still there to read it is seen at the next frame.
+                let _ = self.write(&frame(kind::PING, ACK, 0, &one.payload));
+            }
+            seen.push(one);
         }
         panic!("the connection ended without {what}: {seen:?}")
     }
