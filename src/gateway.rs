@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::audit::{Event, Kind, Log, ParamHasher, Pending, Proof, Record, Verdict};
+use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, Record, Verdict};
 use crate::config::Config;
 use crate::entry::{Entry, Gone, Peer};
 use crate::limit::Left;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::policy::head::{Sizes, judge};
+use crate::policy::head::{Head, Sizes, judge};
 use crate::policy::{Call, Client, Means, Permit, Policy};
 use crate::profile::{Effect, Envelope};
 use crate::refusal::{Fault, Malformed, Refusal};
@@ -110,9 +110,8 @@ impl Gateway {
     async fn serve(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Reply, Refusal> {
         self.shared.log.ensure_open()?;
         let (mut head, body) = request.into_parts();
-        judge(&head.method, &head.uri, &head.headers, self.shared.sizes)?;
         let whole = head.extensions.remove::<Whole>();
-        let Decided { upstream, effect, outbound, injected } = self.decide(entry, head)?;
+        let Decided { upstream, effect, outbound, injected } = self.decide(entry, head, !body.is_end_stream())?;
         entry.step(|s| &mut s.decide);
         if effect == Effect::Write {
             entry.intend().await?;
@@ -127,9 +126,11 @@ impl Gateway {
 
     /// Who calls, what, may it, how often, with which key: all by the configuration in force at this moment. Nothing here
     /// waits, and nothing after it asks again.
-    fn decide(&self, entry: &mut Entry, head: Parts) -> Result<Decided, Refusal> {
+    fn decide(&self, entry: &mut Entry, head: Parts, has_body: bool) -> Result<Decided, Refusal> {
         let live = self.shared.live.load();
         let Live { policy, limits, .. } = &**live;
+        let Parts { method, uri, headers, .. } = &head;
+        judge(Head { method, uri, headers, has_body }, &policy.slots().headers, self.shared.sizes)?;
         let query = policy.query(head.uri.query())?;
         let client = policy.identify(&head.headers, &query, Timestamp::now())?;
         identified(entry, &client);
@@ -258,6 +259,10 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
     let mut reply = Reply::refusal(refusal.render(entry.envelope(), entry.record.id));
     if refusal.is_malformed() {
         reply.head_mut().extensions.insert(Malformed);
+    }
+    if matches!(refusal, Refusal::Head(_)) && entry.record.http == Some(Http::H1) {
+        // Whoever sends such a head may mean the bytes behind it in another way than they would be read here.
+        reply.head_mut().headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     if let Refusal::Limit(why) = refusal {
         entry.record.limit_left = Some(0);

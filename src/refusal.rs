@@ -86,7 +86,13 @@ impl Refusal {
             Self::Head(Unacceptable::BodyTooLarge(_)) | Self::Upstream(UpstreamError::BodyTooLarge(_)) => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::Head(Unacceptable::Upgrade | Unacceptable::Host | Unacceptable::Padded)
+            Self::Head(
+                Unacceptable::Upgrade
+                | Unacceptable::Host
+                | Unacceptable::Padded
+                | Unacceptable::Framing
+                | Unacceptable::Name,
+            )
             | Self::Target(_)
             | Self::Call(Misread::Ambiguous(_))
             | Self::Upstream(UpstreamError::UploadBroken) => StatusCode::BAD_REQUEST,

@@ -1,6 +1,8 @@
 //! Whether a request's head is one that this gate serves at all.
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
+
+use super::framing;
 
 /// Why it is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +19,12 @@ pub enum Unacceptable {
     /// A field's value begins or ends with a space or a tab. HTTP/1.1 does not tell; in HTTP/2 it is an error.
     #[error("the value of a header begins or ends with white space")]
     Padded,
+    /// Where the body ends is said twice, not plainly, or not at all where it must be.
+    #[error("where the request's body ends is said in more than one way, in no plain number, or not at all")]
+    Framing,
+    /// A name that some servers take for another one.
+    #[error("the name of a header holds an underscore and could be taken for another header")]
+    Name,
     /// The head is larger than the limit, bytes.
     #[error("the request head is larger than {0} bytes")]
     TooLarge(u32),
@@ -36,6 +44,8 @@ impl Unacceptable {
             Self::Upgrade => "upgrade_refused",
             Self::Host => "host_refused",
             Self::Padded => "header_padded",
+            Self::Framing => "framing_refused",
+            Self::Name => "header_ambiguous",
             Self::TooLarge(_) => "head_too_large",
             Self::TargetTooLong(_) => "target_too_long",
             Self::BodyTooLarge(_) => "body_too_large",
@@ -59,8 +69,22 @@ pub struct Sizes {
     pub max_body: u64,
 }
 
-/// Judges a head by what can be seen without knowing who sent it.
-pub fn judge(method: &Method, uri: &Uri, headers: &HeaderMap, sizes: Sizes) -> Result<(), Unacceptable> {
+/// What of a request is judged here.
+#[derive(Clone, Copy)]
+pub struct Head<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Target, as it was read.
+    pub uri: &'a Uri,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Whether a body follows, however its end is said.
+    pub has_body: bool,
+}
+
+/// Judges a head by what can be seen without knowing who sent it. `slots` are the headers that hold keys.
+pub fn judge(head: Head<'_>, slots: &[HeaderName], sizes: Sizes) -> Result<(), Unacceptable> {
+    let Head { method, uri, headers, has_body } = head;
     if method == Method::CONNECT && uri.authority().is_none() {
         return Err(Unacceptable::Host);
     }
@@ -73,6 +97,12 @@ pub fn judge(method: &Method, uri: &Uri, headers: &HeaderMap, sizes: Sizes) -> R
     one_host(uri, headers)?;
     if headers.values().any(is_padded) {
         return Err(Unacceptable::Padded);
+    }
+    if !framing::is_plain(method, headers, has_body) {
+        return Err(Unacceptable::Framing);
+    }
+    if headers.keys().any(|name| framing::has_twin(name, slots)) {
+        return Err(Unacceptable::Name);
     }
     if size(headers) > sizes.max_head as usize {
         return Err(Unacceptable::TooLarge(sizes.max_head));
@@ -104,10 +134,29 @@ fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Unacceptable> {
         (Some(target), _) => target,
         (None, Some(Ok(host))) => host,
     };
-    if named.is_empty() || named.contains(['@', '/', '\\', ' ', ',']) {
-        return Err(Unacceptable::Host);
-    }
-    Ok(())
+    if is_host(named) { Ok(()) } else { Err(Unacceptable::Host) }
+}
+
+/// A name or an address, and a port if need be. What else the grammar of RFC 3986 lets stand there (escapes,
+/// sub-delimiters, user information) has no meaning for a host that somebody can connect to.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, "")) => (address, None),
+            Some((address, port)) => (address, Some(port.strip_prefix(':').unwrap_or_default())),
+            None => return false,
+        },
+        None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
+    };
+    let bracketed = text.starts_with('[');
+    let fine = |b: u8| if bracketed { b.is_ascii_hexdigit() || b == b':' || b == b'.' } else { is_name_byte(b) };
+    let fit = !name.is_empty() && name.len() <= 253 && name.bytes().all(fine);
+    let plain_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    fit && (bracketed || name.bytes().any(|b| b.is_ascii_alphanumeric())) && port.is_none_or(plain_port)
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
 }
 
 fn is_padded(value: &http::HeaderValue) -> bool {
@@ -135,7 +184,21 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        judge(&parts.method, &parts.uri, &parts.headers, Sizes { max_head: 200, max_target: 20, max_body: 100 })
+        let head = Head { method: &parts.method, uri: &parts.uri, headers: &parts.headers, has_body: false };
+        judge(head, &[], Sizes { max_head: 200, max_target: 20, max_body: 100 })
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in ["localhost", "LOCALHOST:443", "127.0.0.1:8443", "[::1]", "[::1]:443", "a_b.example.", "a-b"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "", ".", "a:", "a:x", "a:+1", "a:65536", "a:1:1", "::1", "[::1", "[::1]x", "[]", "[::1]:", "a@b", "a/b",
+            "a%00", "a,b", "a b", "a;b", "a#", "a?b", "a\\b", "(a)", "*", "-", "a:1@b",
+        ] {
+            assert!(!is_host(bad), "{bad}");
+        }
     }
 
     #[test]

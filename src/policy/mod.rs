@@ -6,6 +6,7 @@
 
 mod call;
 mod explain;
+mod framing;
 pub mod head;
 mod identity;
 mod rules;

@@ -16,6 +16,7 @@ mod floods;
 mod framing;
 mod hangup;
 mod harness;
+mod hostile;
 mod httpwg;
 mod identity;
 mod limits;
