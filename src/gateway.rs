@@ -20,7 +20,7 @@ use crate::policy::{Call, Client, Means, Permit, Policy};
 use crate::profile::{Effect, Envelope};
 use crate::refusal::{Fault, Malformed, Refusal};
 use crate::reply::{BodyTimes, Reply, ReplyBody, respond, take_in};
-use crate::upstream::{self, Inbound, Service, Times, Upload, UploadLimits, UpstreamError, Whole};
+use crate::upstream::{self, Arrival, Inbound, Service, Times, Upload, UploadLimits, UpstreamError};
 use crate::vault::KeyRing;
 use crate::vault::inject::{Destination, Injected, Outbound, inject};
 
@@ -110,14 +110,14 @@ impl Gateway {
     async fn serve(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Reply, Refusal> {
         self.shared.log.ensure_open()?;
         let (mut head, body) = request.into_parts();
-        let whole = head.extensions.remove::<Whole>();
+        let arrival = head.extensions.remove::<Arc<Arrival>>();
         let Decided { upstream, effect, outbound, injected } = self.decide(entry, head, !body.is_end_stream())?;
         entry.step(|s| &mut s.decide);
         if effect == Effect::Write {
             entry.intend().await?;
             entry.step(|s| &mut s.intent);
         }
-        let body = Upload::new(body, self.shared.upload, whole);
+        let body = Upload::new(body, self.shared.upload, arrival);
         let (inbound, times) = self.forward(entry, upstream, outbound, body).await?;
         let mut reply = take_in(inbound, &injected, times, entry).await?;
         say_what_is_left(&mut reply, injected.left);

@@ -86,6 +86,10 @@ impl Streaming {
             match Pin::new(&mut self.source.inbound.body).poll_frame(cx) {
                 Poll::Pending => return self.pause(cx),
                 Poll::Ready(Some(Err(error))) => return self.cut(&UpstreamError::Broken(error)),
+                // While the client is the slow one, there is always something to read: the clock is looked at all the same.
+                Poll::Ready(Some(Ok(_))) if Instant::now() >= self.source.times.deadline => {
+                    return self.cut(&self.source.times.late());
+                }
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     if let Some(bytes) = frame.into_data().ok().and_then(|data| self.take(data)) {

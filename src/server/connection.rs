@@ -39,13 +39,15 @@ use crate::entry::{Gone, Peer};
 use crate::gateway::Gateway;
 use crate::refusal::{Malformed, Refusal};
 use crate::reply::ReplyBody;
-use crate::upstream::Whole;
 
 /// `alert`, TLS 1.0 record, two bytes: fatal, `protocol_version`.
 const ALERT_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
 const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
 keygate-refusal: plain_http\r\nconnection: close\r\ncontent-length: 65\r\n\r\n\
 Keygate: this port speaks TLS only. Use https:// as the scheme.\r\n";
+/// What is kept for a client that does not read, and of one that is not read, bytes each. hyper would keep four times as
+/// much, and it buys nothing: TLS takes 64 KiB at a time.
+const ROOM: usize = 128 * 1024;
 /// How long a refused client is listened to, so that it reads the answer before the connection is reset.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 /// … and for how many bytes.
@@ -183,6 +185,7 @@ impl Connection {
             // The sweep sees to it; hyper's own would count an idle connection's time too, with a timer for each head.
             .header_read_timeout(None)
             .max_header_size(self.settings.hard_head())
+            .max_buf_size(self.settings.hard_head().max(ROOM))
             .max_headers(256)
             .serve_connection(TokioIo::new(HalfClosed::new(stream, self.taken.seat.clone())), self.service(peer, None))
     }
@@ -220,9 +223,9 @@ impl Connection {
             let (calls, peer, gateway) = (calls.clone(), peer.clone(), gateway.clone());
             let (under_way, flow) = (seat.call(), streams.as_ref().map(Streams::flow));
             let whole = request.body().is_end_stream();
-            let flag = seat.asks(whole);
+            seat.arrival.begins(whole);
             if flow.is_none() && !whole {
-                request.extensions_mut().insert(Whole(flag.clone()));
+                request.extensions_mut().insert(seat.arrival.clone());
             }
             async move {
                 let method = request.method().clone();

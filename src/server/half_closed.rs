@@ -1,8 +1,8 @@
 //! A client that has said goodbye in one direction and still listens for its reply.
 //!
 //! hyper takes the end of what comes for a hang-up. To TLS a goodbye (`close_notify`) ends one direction only, and simple
-//! clients say it right after their request. So it is kept from hyper until the call is over, provided that the request
-//! was whole. A client that is gone sends no such goodbye, or resets the connection: that is a hang-up as before.
+//! clients say it right after their request. So it is kept from hyper until the call is over, unless the request turns
+//! out to lack something. A client that is gone sends no such goodbye, or resets the connection: that is a hang-up as before.
 
 use std::io;
 use std::pin::Pin;
@@ -17,11 +17,16 @@ use super::seat::Seat;
 pub(super) struct HalfClosed<S> {
     stream: S,
     seat: Arc<Seat>,
+    doubts: u8,
 }
+
+/// How often the end is looked at again while a body seems to lack something: its own end may be on its way to whoever reads
+/// it.
+const DOUBTS: u8 = 4;
 
 impl<S> HalfClosed<S> {
     pub(super) fn new(stream: S, seat: Arc<Seat>) -> Self {
-        Self { stream, seat }
+        Self { stream, seat, doubts: 0 }
     }
 }
 
@@ -30,8 +35,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for HalfClosed<S> {
         let (before, room) = (buf.filled().len(), buf.remaining());
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let ended = matches!(read, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == before;
+        if buf.filled().len() > before {
+            self.seat.arrival.fed();
+        }
+        if !ended || !self.seat.owes_reply() {
+            return read;
+        }
+        if self.seat.arrival.is_wanting() {
+            if self.doubts == DOUBTS {
+                return read;
+            }
+            self.doubts += 1;
+            cx.waker().wake_by_ref();
+        }
         // The end of the call wakes the connection, which then reads the end again.
-        if ended && self.seat.owes_reply() { Poll::Pending } else { read }
+        Poll::Pending
     }
 }
 

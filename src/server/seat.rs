@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
+use crate::upstream::Arrival;
+
 /// Milliseconds since the server started, as of the last sweep.
 pub(super) type Moment = u64;
 
@@ -26,8 +28,8 @@ pub(super) struct Seat {
     sent: AtomicU64,
     /// The kernel takes no more: the client does not read.
     blocked: AtomicBool,
-    /// The request of HTTP/1.1's call under way has come whole.
-    whole: Arc<AtomicBool>,
+    /// How far the request of HTTP/1.1's call under way has come.
+    pub(super) arrival: Arc<Arrival>,
     /// A goodbye was kept from hyper.
     deaf: AtomicBool,
     order: AtomicU8,
@@ -113,7 +115,7 @@ impl Seat {
             head: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
-            whole: Arc::default(),
+            arrival: Arc::default(),
             deaf: AtomicBool::new(false),
             order: AtomicU8::new(0),
             waker: Mutex::default(),
@@ -165,15 +167,9 @@ impl Seat {
         UnderWay(self.clone())
     }
 
-    /// Whether the request of HTTP/1.1's call is whole; the flag is raised later when its body is.
-    pub(super) fn asks(&self, whole: bool) -> &Arc<AtomicBool> {
-        self.whole.store(whole, Relaxed);
-        &self.whole
-    }
-
-    /// The client will send nothing more. Whether it is still owed a reply to a whole request.
+    /// The client will send nothing more. Whether it is owed a reply.
     pub(super) fn owes_reply(&self) -> bool {
-        let owes = !self.is_idle() && self.whole.load(Relaxed);
+        let owes = !self.is_idle();
         self.deaf.store(owes, Relaxed);
         owes
     }

@@ -24,7 +24,7 @@ use crate::vault::inject::OutboundParts;
 pub use client::client;
 pub use connect::Connector;
 pub use tls::{TlsSetupError, client_config};
-pub use upload::{Progress, Upload, UploadLimits, Whole};
+pub use upload::{Arrival, Progress, Upload, UploadLimits};
 
 /// What is sent: an outbound request and the body that streams behind it.
 pub struct Request {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,9 +34,33 @@ impl Progress {
     }
 }
 
-/// Raised when a request's body has come whole; the connection lays it into the request.
-#[derive(Clone)]
-pub struct Whole(pub Arc<AtomicBool>);
+/// How far a request has come, for the connection that must know what its client's goodbye means. The connection lays it
+/// into the request, when that has a body.
+#[derive(Default)]
+pub struct Arrival(AtomicU8);
+
+const COMING: u8 = 0;
+const WANTED: u8 = 1;
+const WHOLE: u8 = 2;
+
+impl Arrival {
+    /// A request begins.
+    pub fn begins(&self, whole: bool) {
+        self.0.store(if whole { WHOLE } else { COMING }, Ordering::Relaxed);
+    }
+
+    /// Bytes came; whether they are what is wanted will be seen.
+    pub fn fed(&self) {
+        if self.0.load(Ordering::Relaxed) == WANTED {
+            self.0.store(COMING, Ordering::Relaxed);
+        }
+    }
+
+    /// Everything that came was taken, and the body is not whole.
+    pub fn is_wanting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == WANTED
+    }
+}
 
 /// What a request's body is held to.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +82,7 @@ pub struct Upload {
     /// Since when the client is waited for. While the upstream takes nothing, the client is not late.
     waiting: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
-    whole: Option<Whole>,
+    arrival: Option<Arc<Arrival>>,
 }
 
 /// A body that cannot go on. The reason is in its [`Progress`].
@@ -68,10 +92,10 @@ pub struct UploadError;
 
 impl Upload {
     /// A body that is held to these limits.
-    pub fn new(inner: Incoming, limits: UploadLimits, whole: Option<Whole>) -> Self {
+    pub fn new(inner: Incoming, limits: UploadLimits, arrival: Option<Arc<Arrival>>) -> Self {
         let inner = (!inner.is_end_stream()).then_some(inner);
         let pace = Pace::new(limits.pause, limits.rate);
-        Self { inner, progress: Arc::default(), max: limits.max, pace, waiting: None, timer: None, whole }
+        Self { inner, progress: Arc::default(), max: limits.max, pace, waiting: None, timer: None, arrival }
     }
 
     /// The shared view on what became of it.
@@ -90,9 +114,9 @@ impl Upload {
         }
     }
 
-    fn is_whole(&self) {
-        if let Some(Whole(flag)) = &self.whole {
-            flag.store(true, Ordering::Relaxed);
+    fn arrived(&self, how: u8) {
+        if let Some(arrival) = &self.arrival {
+            arrival.0.store(how, Ordering::Relaxed);
         }
     }
 
@@ -129,7 +153,10 @@ impl Body for Upload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = match Pin::new(inner).poll_frame(cx) {
-            Poll::Pending => return self.wait(cx),
+            Poll::Pending => {
+                self.arrived(WANTED);
+                return self.wait(cx);
+            }
             Poll::Ready(frame) => frame,
         };
         if let Some(since) = self.waiting.take() {
@@ -138,20 +165,20 @@ impl Body for Upload {
         match frame {
             // Trailers end at the gate.
             None => {
-                self.is_whole();
+                self.arrived(WHOLE);
                 Poll::Ready(None)
             }
             Some(Err(_)) => self.fail(BROKEN),
             Some(Ok(frame)) => match frame.into_data() {
                 Err(_trailers) => {
-                    self.is_whole();
+                    self.arrived(WHOLE);
                     Poll::Ready(None)
                 }
                 Ok(data) => {
                     self.pace.moved(data.len() as u64);
                     let sent = self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
                     if self.is_end_stream() {
-                        self.is_whole();
+                        self.arrived(WHOLE);
                     }
                     if sent > self.max { self.fail(TOO_LARGE) } else { Poll::Ready(Some(Ok(Frame::data(data)))) }
                 }

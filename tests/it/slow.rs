@@ -1,8 +1,11 @@
 //! Clients that are slow on purpose: each limit cuts in time, the slot is free again, it is counted and on record; and a
 //! client that is merely slow gets through.
 
+mod replies;
+mod slots;
+
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::harness::client::Connection;
@@ -190,65 +193,6 @@ fn a_client_is_not_late_while_the_upstream_takes_nothing() {
     connection.reply("POST /api/v2/shipments").unwrap().must_be(200);
 }
 
-/// An upstream that sends so many bytes.
-fn sends(bytes: usize) -> Merchant {
-    Merchant::start(move |e| e.reply(200, "content-type: application/json\r\n", &vec![b' '; bytes]))
-}
-
-/// A connection whose client has little room for what it does not read.
-fn narrow(proxy: &Proxy) -> Connection {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(16 * 1024).unwrap();
-    socket.connect(&proxy.address().into()).unwrap();
-    proxy.client("webshop").over(socket.into()).unwrap()
-}
-
-#[test]
-fn a_client_that_takes_nothing_of_its_reply_is_cut_in_time() {
-    let merchant = sends(20 << 20);
-    let proxy = gate(&merchant, &[("send_timeout", "700ms")]);
-    let mut connection = narrow(&proxy);
-    let since = Instant::now();
-    connection.start(&orders());
-    on_record(&proxy, "send_timeout");
-    was_cut(&proxy, "send_timeout", since, Duration::from_millis(700));
-    let call = until("the call's own record", || proxy.audit().of_kind("call").pop());
-    assert_eq!(call.text("outcome"), "client-gone", "{call}");
-}
-
-#[test]
-fn a_client_that_takes_its_reply_too_slowly_is_cut_in_time() {
-    let merchant = sends(100 << 20);
-    let proxy = gate(&merchant, &[("send_timeout", "1s"), ("min_rate", "1MiB")]);
-    let mut connection = narrow(&proxy);
-    connection.start(&orders());
-    let since = Instant::now();
-    // 400 KB a second at most: something moves all the time.
-    while connection.exactly(20_000).is_ok() {
-        assert!(since.elapsed() < Duration::from_secs(30), "never cut");
-        dawdle(A_MOMENT);
-    }
-    let cuts = proxy.refusals("send_too_slow") + proxy.refusals("send_timeout");
-    assert_eq!(cuts, 1, "busy machines make it a stall");
-    proxy.await_connections(0);
-}
-
-#[test]
-fn a_client_that_takes_its_reply_slowly_but_steadily_gets_it_whole() {
-    let merchant = sends(4 << 20);
-    let proxy = gate(&merchant, &[("send_timeout", "1s")]);
-    let mut connection = narrow(&proxy);
-    connection.start(&orders());
-    connection.head().unwrap();
-    for _ in 0..64 {
-        connection.exactly(64 << 10).unwrap();
-        dawdle(A_MOMENT);
-    }
-    let call = until("the record", || proxy.audit().of_kind("call").pop());
-    assert_eq!(call.text("outcome"), "complete", "{call}");
-    connection.request(&Request::new("GET", "/api/v2/nothing")).must_be_refused(404, "endpoint_unknown");
-}
-
 #[test]
 fn a_client_that_will_send_nothing_more_gets_its_reply_all_the_same() {
     let merchant = Merchant::start(|e| {
@@ -270,87 +214,31 @@ fn a_client_that_will_send_nothing_more_gets_its_reply_all_the_same() {
     proxy.await_connections(0);
 }
 
-/// A connection that comes from another address of this machine.
-fn from(proxy: &Proxy, address: &str) -> std::io::Result<Connection> {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    socket.bind(&SocketAddr::new(address.parse().unwrap(), 0).into())?;
-    socket.connect(&proxy.address().into())?;
-    proxy.client("webshop").over(socket.into())
-}
-
 #[test]
-fn a_source_with_too_many_connections_gets_no_more_and_disturbs_nobody() {
-    let merchant = Merchant::content();
-    let proxy = gate(&merchant, &[("max_connections_per_source", "2")]);
-    let mut mine: Vec<_> = (0..2).map(|_| from(&proxy, "127.0.0.2").unwrap()).collect();
-    for _ in 0..20 {
-        assert!(from(&proxy, "127.0.0.2").is_err(), "one too many");
-    }
-    from(&proxy, "127.0.0.3").unwrap().request(&orders()).must_be(200);
-    mine[0].request(&orders()).must_be(200);
-    assert_eq!(proxy.refusals("too_many_connections"), 20);
-    let recorded = || proxy.audit().of_kind("connection").into_iter().filter(|line| line.text("peer") == "127.0.0.2");
-    assert_eq!(recorded().count(), 1, "twenty refusals are no twenty records");
-    drop(mine.pop());
-    until("a free place", || from(&proxy, "127.0.0.2").ok()).request(&orders()).must_be(200);
-    let mut proxy = proxy;
-    proxy.stop();
-    let records: Vec<_> = proxy.audit().of_kind("connection");
-    let last = records.last().unwrap();
-    assert_eq!(records.len(), 2, "and the others together, at the end at the latest");
-    // The search for a free place may have been refused, too.
-    let more: u32 = last.text("detail").split(' ').next().unwrap().parse().unwrap();
-    assert!(more >= 19 && last.text("detail").contains("more connections"), "{last}");
-}
-
-#[test]
-fn when_all_slots_are_taken_the_oldest_idle_connection_goes() {
-    let merchant = Merchant::content();
-    let proxy = gate(&merchant, &[("max_connections", "3")]);
-    let client = proxy.client("webshop");
-    let mut connections: Vec<_> = (0..3).map(|_| client.connect()).collect();
-    // The first one is used last, so the second is the oldest. Ages are told apart by the sweep's clock.
-    for connection in [1, 2, 0] {
-        connections[connection].request(&orders()).must_be(200);
-        dawdle(Duration::from_secs(1));
-    }
-    client.connect().request(&orders()).must_be(200);
-    assert_eq!(connections[1].rest(), b"", "it was told to go");
-    connections[0].request(&orders()).must_be(200);
-    connections[2].request(&orders()).must_be(200);
-    on_record(&proxy, "made_room");
-    assert_eq!(proxy.refusals("made_room"), 1);
-}
-
-#[test]
-fn a_call_under_way_is_never_cut_to_make_room() {
+fn an_upload_whose_client_will_send_nothing_more_is_answered_when_it_was_whole_and_refused_at_once_when_not() {
     let merchant = Merchant::start(|e| {
+        e.body()?;
         e.hold();
         e.json(200, "{}")
     });
-    let proxy = gate(&merchant, &[("max_connections", "1")]);
-    let mut held = proxy.client("webshop").connect();
-    held.start(&orders());
-    merchant.await_calls(1);
-    let second = TcpStream::connect(proxy.address()).unwrap();
-    second.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
-    (&second).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    assert!((&second).read(&mut [0]).is_err(), "the second connection was answered");
-    merchant.release();
-    held.reply("GET /api/v2/orders").unwrap().must_be(200);
-    let mut answer = [0; 12];
-    second.set_read_timeout(None).unwrap();
-    (&second).read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 400", "now it is its turn, and it is told to use TLS");
-}
-
-#[test]
-fn silent_connections_do_not_lock_others_out() {
-    let merchant = Merchant::content();
-    let proxy = gate(&merchant, &[("max_connections", "16")]);
-    let silent: Vec<_> = (0..64).map(|_| TcpStream::connect(proxy.address()).unwrap()).collect();
-    let since = Instant::now();
-    proxy.client("webshop").get("/v2/orders").must_be(200);
-    assert!(since.elapsed() < Duration::from_secs(9), "it had to wait for the handshake timeout");
-    drop(silent);
+    let proxy = gate(&merchant, &[]);
+    let mut part = proxy.client("webshop").connect();
+    part.write(&[upload(&proxy, 100), b"half".to_vec()].concat()).unwrap();
+    part.half_close();
+    part.reply("POST /api/v2/shipments").unwrap().must_be_refused(400, "body_broken");
+    for request in [
+        Request::new("POST", "/api/v2/shipments").body("whole"),
+        Request::new("POST", "/api/v2/shipments")
+            .header("transfer-encoding", "chunked")
+            .body("5\r\nwhole\r\n0\r\n\r\n"),
+    ] {
+        let before = merchant.seen().iter().filter(|seen| seen.body == b"whole").count();
+        let mut whole = proxy.client("webshop").connect();
+        whole.start(&request);
+        whole.half_close();
+        let all = || merchant.seen().iter().filter(|seen| seen.body == b"whole").count() > before;
+        until("the body at the upstream", || all().then_some(()));
+        merchant.release();
+        whole.reply("POST /api/v2/shipments").unwrap().must_be(200);
+    }
 }
