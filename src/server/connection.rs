@@ -140,7 +140,7 @@ impl Connection {
             }
             Http::H2 => {
                 seat.talks(Talk::H2);
-                let (stream, watch) = frames::guard(stream);
+                let (stream, watch) = frames::guard(stream, seat.clone());
                 let served = obey::serve(seat, self.http2(stream, &peer)).await;
                 if let Some(word) = watch.ended() {
                     self.last_word(word, &peer).await;

@@ -144,8 +144,16 @@ impl Seat {
         }
     }
 
-    /// A head has begun to come.
-    pub(super) fn head_begins(&self) {
+    /// Whether a header block of HTTP/2 has begun and not ended, as of now.
+    pub(super) fn heads(&self, inside: bool) {
+        if !inside {
+            self.head.store(0, Relaxed);
+        } else if self.head.load(Relaxed) == 0 {
+            self.head_begins();
+        }
+    }
+
+    fn head_begins(&self) {
         self.head.store(self.clock.load(Relaxed) + 1, Relaxed);
     }
 
@@ -162,7 +170,9 @@ impl Seat {
 
     /// A call begins; it is under way until the guard is dropped.
     pub(super) fn call(self: &Arc<Self>) -> UnderWay {
-        self.head.store(0, Relaxed);
+        if self.talk() == Talk::H1 {
+            self.head.store(0, Relaxed);
+        }
         self.calls.fetch_add(1, Relaxed);
         UnderWay(self.clone())
     }

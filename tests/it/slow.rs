@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::harness::client::Connection;
+use crate::harness::frames::{self, END_HEADERS, END_STREAM, kind};
 use crate::harness::{Line, Merchant, Proxy, Request, Setup, dawdle, until};
 
 const A_MOMENT: Duration = Duration::from_millis(50);
@@ -86,6 +87,50 @@ fn a_head_that_stops_is_cut_in_time_after_any_number_of_calls() {
     let since = Instant::now();
     assert_eq!(connection.rest(), b"", "nothing is said to half a request");
     was_cut(&proxy, "head_timeout", since, Duration::from_millis(400));
+}
+
+#[test]
+fn a_header_block_of_http_2_that_does_not_end_is_cut_in_time_also_while_a_call_is_under_way() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, "{}")
+    });
+    let proxy = gate(&merchant, &[("head_timeout", "600ms")]);
+    let get = frames::request("GET", "/api/v2/orders", &[("x-ce-key", proxy.key("webshop"))]);
+    let whole = frames::frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &get);
+    let unfinished = frames::frame(kind::HEADERS, END_STREAM, 3, &get);
+    // Neither a block whose end never comes, nor a frame that stops in its middle.
+    for (cut, open) in
+        [(1, unfinished), (2, frames::frame(kind::HEADERS, END_HEADERS | END_STREAM, 3, &get)[..30].to_vec())]
+    {
+        let mut client = proxy.anonymous().frames(&[]);
+        client.write(&whole).unwrap();
+        merchant.await_calls(cut);
+        let since = Instant::now();
+        client.write(&open).unwrap();
+        client.end();
+        assert!(since.elapsed() >= Duration::from_millis(600), "cut after {:?}", since.elapsed());
+        assert_eq!(proxy.refusals("head_timeout"), cut as u64);
+        proxy.await_connections(0);
+    }
+    on_record(&proxy, "head_timeout");
+    merchant.release();
+}
+
+#[test]
+fn an_idle_connection_of_http_2_is_told_to_go_in_time_whatever_it_pings() {
+    let merchant = Merchant::content();
+    let proxy = gate(&merchant, &[("idle_timeout", "600ms")]);
+    let mut client = proxy.anonymous().frames(&[]);
+    let since = Instant::now();
+    while client.write(&frames::frame(kind::PING, 0, 0, &[0; 8])).is_ok() {
+        assert!(since.elapsed() < Duration::from_secs(20), "never closed");
+        dawdle(A_MOMENT);
+    }
+    let end = client.end();
+    assert_eq!(end.goaway.map(|(_, code)| code), Some(0), "{end:?}");
+    assert_eq!(proxy.metric("keygate_connections_idled_total"), Some(1));
+    proxy.await_connections(0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
+use super::super::seat::Seat;
 use super::rules::Rules;
 use super::sent::{GoAway, Sent, Tally, is_provoked};
 use super::{Fault, Why, code};
@@ -32,6 +33,7 @@ pub struct Guarded<S> {
     /// There until it is left to the watch.
     stream: Option<S>,
     rules: Rules,
+    seat: Arc<Seat>,
     sent: Sent,
     tally: Tally,
     /// Streams reset for errors of the client, and the last code.
@@ -43,11 +45,12 @@ pub struct Guarded<S> {
 }
 
 /// Puts the guard on a stream.
-pub fn guard<S>(stream: S) -> (Guarded<S>, Watch<S>) {
+pub fn guard<S>(stream: S, seat: Arc<Seat>) -> (Guarded<S>, Watch<S>) {
     let watch = Arc::new(Mutex::new(None));
     let guarded = Guarded {
         stream: Some(stream),
         rules: Rules::new(Instant::now()),
+        seat,
         sent: Sent::new(),
         tally: Tally::default(),
         provoked: (0, 0),
@@ -184,6 +187,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             return Poll::Ready(Err(me.end(me.taken_up, fault)));
         }
         me.taken_up = me.rules.highest();
+        // How long a head may take is the sweep's business.
+        me.seat.heads(me.rules.in_header_block());
         Poll::Ready(Ok(()))
     }
 }

@@ -34,6 +34,8 @@ pub struct Rules {
     begun: u32,
     /// The stream whose header block goes on.
     block: Option<u32>,
+    /// The frame at hand is part of a header block.
+    heading: bool,
     /// Streams that the client has not ended.
     uploads: Vec<u32>,
     reset_by_us: [u32; REMEMBERED],
@@ -72,6 +74,7 @@ impl Rules {
             highest: 0,
             begun: 0,
             block: None,
+            heading: false,
             uploads: Vec::new(),
             reset_by_us: [0; REMEMBERED],
             resets_by_us: 0,
@@ -85,6 +88,11 @@ impl Rules {
     /// The highest stream begun by the client.
     pub fn highest(&self) -> u32 {
         self.highest
+    }
+
+    /// Whether a header block has begun and not ended.
+    pub fn in_header_block(&self) -> bool {
+        self.block.is_some() || self.heading && !self.walker.between_frames()
     }
 
     /// Looks at more bytes from the client.
@@ -112,6 +120,7 @@ impl Rules {
 
     fn frame(&mut self, frame: &Frame<'_>) -> Judged {
         let head = frame.head;
+        self.heading = matches!(head.kind, kind::HEADERS | kind::CONTINUATION);
         if head.length > MAX_FRAME {
             return broken(FRAME_SIZE_ERROR, "a frame longer than 16,384 bytes");
         }

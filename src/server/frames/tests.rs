@@ -4,12 +4,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::super::seat::Seat;
 use super::guard::{Guarded, guard};
 use super::rules::Rules;
 use super::sent::{Sent, Tally};
@@ -145,7 +147,7 @@ proptest! {
         let reply: Vec<u8> = frames.iter().flat_map(|(k, s, p)| frame(*k, 0, *s, p)).collect();
         let end = frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 7, 0, 0, 0, 1]);
         let all = [&reply[..], &end].concat();
-        let (mut guarded, watch) = guard(Narrow { kept: Vec::new(), takes });
+        let (mut guarded, watch) = guard(Narrow { kept: Vec::new(), takes }, Arc::new(Seat::new(Arc::default())));
         let mut at = 0;
         while let Poll::Ready(Ok(n)) = write(&mut guarded, &all[at..]) {
             at += n;
