@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use crate::audit::{Http, Kind, Log, Outcome, Pending, Record, Steps, TlsFacts};
+use crate::audit::{Http, Kind, Log, Outcome, Pending, Record, Steps, TlsText};
 use crate::metrics::{InFlight, Metrics};
 use crate::profile::Envelope;
 
@@ -17,7 +17,7 @@ pub struct Peer {
     /// Its address.
     pub address: IpAddr,
     /// What TLS agreed on.
-    pub tls: Arc<TlsFacts>,
+    pub tls: Arc<TlsText>,
     /// HTTP version.
     pub http: Http,
 }
@@ -115,7 +115,7 @@ impl Entry {
     pub fn intend(&self) -> Pending {
         let mut intent = self.record.clone();
         intent.kind = Kind::Intent;
-        self.log.append(&intent)
+        self.log.append_among(&intent, self.metrics.in_flight())
     }
 
     /// Writes the record. The receipt comes of awaiting what this returns.
@@ -125,7 +125,7 @@ impl Entry {
         self.record.outcome = Some(if gone { Outcome::ClientGone } else { outcome });
         self.record.micros = Some(self.steps);
         self.written = true;
-        self.log.append(&self.record)
+        self.log.append_among(&self.record, self.metrics.in_flight())
     }
 }
 

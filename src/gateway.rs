@@ -1,10 +1,11 @@
 //! One call, top to bottom. [`Gateway::handle`] records and renders, `serve` uses `?`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -85,7 +86,7 @@ impl Gateway {
 
     /// Serves one call. It never fails: a refusal is a reply too.
     pub async fn handle(&self, peer: &Peer, request: Request<Incoming>, gone: Gone) -> Response<ReplyBody> {
-        let mut entry = self.begin(peer, &request, gone);
+        let mut entry = self.begin(peer, request.method(), gone);
         let reply = match self.serve(&mut entry, request).await {
             Ok(reply) => reply,
             Err(refusal) => refuse(&mut entry, &refusal),
@@ -94,16 +95,16 @@ impl Gateway {
     }
 
     /// Answers a call that was not let in at all.
-    pub async fn turn_away(&self, peer: &Peer, request: Request<()>, refusal: Refusal) -> Response<ReplyBody> {
-        let mut entry = self.begin(peer, &request, Gone::default());
+    pub async fn turn_away(&self, peer: &Peer, method: Method, refusal: Refusal) -> Response<ReplyBody> {
+        let mut entry = self.begin(peer, &method, Gone::default());
         let reply = refuse(&mut entry, &refusal);
         respond(reply, entry).await
     }
 
-    fn begin<B>(&self, peer: &Peer, request: &Request<B>, gone: Gone) -> Entry {
+    fn begin(&self, peer: &Peer, method: &Method, gone: Gone) -> Entry {
         let Shared { log, metrics, envelope, .. } = &*self.shared;
         let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), *envelope, gone);
-        entry.record.method = Some(request.method().as_str().chars().take(20).collect());
+        entry.record.method = Some(method_name(method));
         entry
     }
 
@@ -165,10 +166,11 @@ impl Gateway {
         let deadline = Instant::now() + times.total;
         let request = upstream::Request { parts: outbound.into_parts(), body, deadline };
         let sent = tower::ServiceExt::oneshot(service.clone(), request).await;
-        entry.record.bytes_in = progress.bytes();
+        entry.record.bytes_in = progress.as_ref().map_or(0, |progress| progress.bytes());
         entry.step(|s| &mut s.upstream);
         // When the client's own body was the trouble, that is the reason to give.
-        let inbound = sent.map_err(|why| Upload::trouble(&progress, self.shared.upload).unwrap_or(why))?;
+        let trouble = |why| progress.and_then(|p| Upload::trouble(&p, self.shared.upload)).unwrap_or(why);
+        let inbound = sent.map_err(trouble)?;
         entry.record.upstream_status = Some(inbound.head.status.as_u16());
         Ok((inbound, BodyTimes { pause: times.body, deadline, total: times.total }))
     }
@@ -207,6 +209,13 @@ pub fn note_event(log: &Log, code: &'static str, detail: String) -> Pending {
     let mut record = Record::new(Kind::Gate, Timestamp::now());
     record.event = Some(Event { code, detail });
     log.append(&record)
+}
+
+/// A method as it stands in the record: one that nobody knows is cut short.
+fn method_name(method: &Method) -> Cow<'static, str> {
+    const USUAL: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    let usual = USUAL.into_iter().find(|name| *name == method.as_str());
+    usual.map_or_else(|| method.as_str().chars().take(20).collect::<String>().into(), Cow::Borrowed)
 }
 
 /// A query name as it stands in the record. The API's own names are short words; whatever else a client puts there, a

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 pub struct KeyedHash([u8; 16]);
 
 impl KeyedHash {
-    fn hex(self) -> [u8; 32] {
+    pub(super) fn hex(self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut out = [0; 32];
         for (i, byte) in self.0.iter().enumerate() {

@@ -44,9 +44,17 @@ pub fn push_line(out: &mut Vec<u8>, json: &[u8], seq: u64, chain: &mut Chain) {
     let open = json.strip_suffix(b"}").unwrap_or(json);
     out.extend_from_slice(open);
     out.extend_from_slice(b",\"seq\":");
+    push_digits(out, seq);
+    out.extend_from_slice(b",\"chain\":\"");
+    push_hex(out, chain.next(json));
+    out.extend_from_slice(b"\"}\n");
+}
+
+/// Appends a number in decimal digits.
+pub fn push_digits(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    let mut rest = seq;
+    let mut rest = number;
     loop {
         at -= 1;
         digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
@@ -56,9 +64,6 @@ pub fn push_line(out: &mut Vec<u8>, json: &[u8], seq: u64, chain: &mut Chain) {
         }
     }
     out.extend_from_slice(&digits[at..]);
-    out.extend_from_slice(b",\"chain\":\"");
-    push_hex(out, chain.next(json));
-    out.extend_from_slice(b"\"}\n");
 }
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {

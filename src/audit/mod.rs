@@ -4,11 +4,14 @@
 //! record has outlived a power cut, or [`Closed`] when it could not be kept. One writer thread commits in groups:
 //! everything that arrived while the last sync ran goes into the next one.
 
+mod bell;
 mod closed;
 mod hash;
+mod json;
 mod line;
 mod pace;
 mod reader;
+mod receipt;
 mod record;
 mod recover;
 mod segment;
@@ -22,11 +25,12 @@ use std::io;
 pub use closed::{Closed, Trouble};
 pub use hash::{KeyedHash, ParamHasher};
 pub use reader::{Follow, ReadError};
-pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, Verdict};
+pub use receipt::{Pending, Receipt};
+pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
 pub use recover::{Recovered, open};
 pub use segment::{Directory, OpenError, SegmentFile};
 pub use verify::{Finding, Report, verify};
-pub use writer::{Log, Pending, Receipt, Resume};
+pub use writer::{Log, Resume};
 
 /// Where lines go. One writer thread owns it.
 pub trait Sink: Send {

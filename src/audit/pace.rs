@@ -2,26 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-/// Under load, time from the beginning of one sync to that of the next.
-const BUSY: Duration = Duration::from_millis(1);
+/// Under load, time from the beginning of one sync to that of the next, unless every call under way waits for it.
+const BUSY: Duration = Duration::from_micros(1_500);
 
-/// When the last sync began.
+/// When the last sync began, and how many records it kept.
 #[derive(Default)]
 pub(super) struct Pace {
-    last: Option<Instant>,
+    last: Option<(Instant, usize)>,
 }
 
 impl Pace {
-    /// A batch of one is a quiet log, where nobody is made to wait. After a larger one, syncs begin at most once in
-    /// [`BUSY`]; what arrives meanwhile goes into the next one together.
-    pub(super) fn rest(&self, batch: usize) {
-        if let Some(left) = self.last.and_then(|last| BUSY.checked_sub(last.elapsed())).filter(|_| batch > 1) {
-            std::thread::sleep(left);
-        }
+    /// How much longer to rest. A batch of one is a quiet log, where nobody is made to wait. After a larger one, what
+    /// arrives meanwhile goes into the next one together.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        let (began, records) = self.last?;
+        BUSY.checked_sub(began.elapsed()).filter(|left| records > 1 && !left.is_zero())
+    }
+
+    /// So many records are worth a sync before the rest is over, when nobody is left who could bring more: three in four of
+    /// what the last one kept. Fewer are a beginning, which more will follow.
+    pub(super) fn enough(&self) -> usize {
+        self.last.map_or(1, |(_, records)| (records * 3 / 4).max(1))
     }
 
     /// A sync begins.
-    pub(super) fn begin(&mut self) {
-        self.last = Some(Instant::now());
+    pub(super) fn begin(&mut self, records: usize) {
+        self.last = Some((Instant::now(), records));
     }
 }

@@ -68,7 +68,7 @@ impl Follow {
     /// Reads on in the current segment; true when `partial` holds a whole line.
     fn read(&mut self) -> Result<bool, ReadError> {
         let Some((path, reader)) = &mut self.current else { return Ok(false) };
-        reader.read_until(b'\n', &mut self.partial).map_err(|source| error(path, source))?;
+        read_written(reader, &mut self.partial).map_err(|source| error(path, source))?;
         let whole = self.partial.last() == Some(&b'\n');
         if whole {
             self.partial.pop();
@@ -88,6 +88,19 @@ impl Follow {
         self.current = Some((path.to_owned(), BufReader::with_capacity(1 << 16, file)));
         Ok(())
     }
+}
+
+/// Reads up to the end of a line or of what is written. Zeros are room that was laid out ahead: records may stand there
+/// the next time.
+fn read_written(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<()> {
+    reader.read_until(b'\n', line)?;
+    if let Some(end) = memchr::memchr(0, line) {
+        let room = i64::try_from(line.len() - end).unwrap_or(0);
+        line.truncate(end);
+        // Not `seek_relative`, which would keep the zeros in the buffer.
+        reader.seek(SeekFrom::Current(-room))?;
+    }
+    Ok(())
 }
 
 fn error(path: &Path, source: io::Error) -> ReadError {

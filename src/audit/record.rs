@@ -1,5 +1,6 @@
 //! What is written about a call. Field names here are the field names of the log.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -92,6 +93,39 @@ pub struct TlsFacts {
     pub ja4: Option<String>,
 }
 
+/// The same, with its JSON: it stands in every record of a connection and is written once.
+#[derive(Debug)]
+pub struct TlsText {
+    facts: TlsFacts,
+    json: Vec<u8>,
+}
+
+impl TlsText {
+    /// What was negotiated or offered.
+    pub fn facts(&self) -> &TlsFacts {
+        &self.facts
+    }
+
+    /// Its JSON.
+    pub(super) fn json(&self) -> &[u8] {
+        &self.json
+    }
+}
+
+impl From<TlsFacts> for Arc<TlsText> {
+    fn from(facts: TlsFacts) -> Self {
+        // Text and numbers can always be written.
+        let json = serde_json::to_vec(&facts).unwrap_or_else(|_| b"{}".to_vec());
+        Self::new(TlsText { facts, json })
+    }
+}
+
+impl Serialize for TlsText {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.facts.serialize(s)
+    }
+}
+
 /// What the reply's own envelope said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EnvelopeFacts {
@@ -151,13 +185,13 @@ pub struct Record {
     pub peer: Option<IpAddr>,
     /// TLS on the client's side.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Arc<TlsFacts>>,
+    pub tls: Option<Arc<TlsText>>,
     /// HTTP version on the client's side.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
     /// Request method.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
+    pub method: Option<Cow<'static, str>>,
     /// `METHOD /template`, once matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Arc<str>>,

@@ -45,11 +45,14 @@ pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume,
         intents.earlier(before, last)?;
     }
     let bytes = std::fs::read(last).map_err(io(last))?;
-    let whole = scan(&bytes, &mut resume, &mut recovered, &mut intents, last)?;
-    if whole < bytes.len() {
+    let written = without_room(&bytes);
+    let whole = scan(written, &mut resume, &mut recovered, &mut intents, last)?;
+    if whole < written.len() {
         recovered.stopped = false;
-        let aside = put_aside(directory, &bytes[whole..], resume.next_seq).map_err(io(directory))?;
-        recovered.torn = Some(((bytes.len() - whole) as u64, aside));
+        let aside = put_aside(directory, &written[whole..], resume.next_seq).map_err(io(directory))?;
+        recovered.torn = Some(((written.len() - whole) as u64, aside));
+    }
+    if whole < bytes.len() {
         truncate(last, whole as u64).map_err(io(last))?;
     }
     if whole == 0 {
@@ -62,7 +65,8 @@ pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume,
 /// The last record of a segment that has a successor, so is whole.
 fn end_of(path: &Path) -> Result<Resume, OpenError> {
     let bytes = std::fs::read(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-    let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
+    let bytes = without_room(&bytes);
+    let lines = memchr::memchr_iter(b'\n', bytes).count() as u64;
     let last = bytes.strip_suffix(b"\n").and_then(|b| b.rsplit(|b| *b == b'\n').next()).and_then(Line::parse);
     match last {
         Some(line) => Ok(Resume { next_seq: line.seq + 1, chain: line.chain }),
@@ -70,6 +74,11 @@ fn end_of(path: &Path) -> Result<Resume, OpenError> {
             Err(OpenError::Damaged { path: path.to_owned(), line: lines + 1, what: "its last record is not whole" })
         }
     }
+}
+
+/// A segment's bytes without the zeros that were laid out ahead of its records.
+fn without_room(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)]
 }
 
 /// Walks the last segment; says how many of its bytes are whole records.
@@ -155,7 +164,7 @@ fn begins_a_run(path: &Path) -> io::Result<bool> {
 fn written(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut segments = list(directory)?;
     while let Some(last) = segments.last() {
-        if std::fs::metadata(last)?.len() > 0 {
+        if std::fs::read(last)?.iter().any(|byte| *byte != 0) {
             break;
         }
         std::fs::remove_file(last)?;

@@ -61,6 +61,13 @@ fn only_segment(directory: &Path) -> std::path::PathBuf {
     found.pop().unwrap()
 }
 
+/// What is written in a segment, without the room that is laid out ahead.
+fn written(segment: &Path) -> Vec<u8> {
+    let mut bytes = fs::read(segment).unwrap();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1));
+    bytes
+}
+
 /// The contract of every sink: what `append` has returned for is read back, in order; an error leaves nothing behind.
 fn contract(sink: &mut dyn Sink, read_back: &dyn Fn() -> Vec<u8>) {
     let mut chain = line::Chain::new([0; 32]);
@@ -84,7 +91,7 @@ fn segments_keep_the_contract_of_sinks_at_every_size() {
         let folder = fresh();
         let directory = folder.path().join("audit");
         let (mut sink, ..) = open(&directory, size).unwrap();
-        let read_back = || segment::list(&directory).unwrap().iter().flat_map(|p| fs::read(p).unwrap()).collect();
+        let read_back = || segment::list(&directory).unwrap().iter().flat_map(|p| written(p)).collect();
         contract(&mut sink, &read_back);
     }
 }
@@ -108,16 +115,26 @@ fn a_sealed_log_verifies_and_goes_on_where_it_ended() {
 
 #[test]
 fn a_log_cut_at_any_byte_of_its_last_records_keeps_every_record_before() {
+    cut_everywhere(0);
+}
+
+#[test]
+fn a_log_with_room_behind_any_byte_of_its_last_records_keeps_every_record_before() {
+    cut_everywhere(5_000);
+}
+
+/// Cuts a log at every byte of its last records; that many zeros follow, as where a crash left room that was laid out.
+fn cut_everywhere(room: usize) {
     let folder = fresh();
     let origin = folder.path().join("audit");
     crashed(&origin, 6);
     let segment = only_segment(&origin);
-    let bytes = fs::read(&segment).unwrap();
+    let bytes = written(&segment);
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
     for cut in ends[3]..=bytes.len() {
         let copy = folder.path().join(format!("cut-{cut}"));
         Directory::init(&copy).unwrap();
-        fs::write(copy.join(segment.file_name().unwrap()), &bytes[..cut]).unwrap();
+        fs::write(copy.join(segment.file_name().unwrap()), [&bytes[..cut], &vec![0; room]].concat()).unwrap();
         let whole = ends.iter().filter(|end| **end <= cut).count() as u64;
         let (log, recovered) = log_in(&copy);
         let torn = cut - ends[usize::try_from(whole).unwrap() - 1];
@@ -131,6 +148,41 @@ fn a_log_cut_at_any_byte_of_its_last_records_keeps_every_record_before() {
         assert!(report.intact, "{report:?}");
         assert_eq!(report.records, whole + 2);
     }
+}
+
+#[test]
+fn a_segment_holds_records_alone_once_it_is_closed() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (sink, resume, _) = open(&directory, 4_000).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    for _ in 0..40 {
+        wait(log.append(&record(Kind::Call))).unwrap();
+    }
+    let live = segment::list(&directory).unwrap().pop().unwrap();
+    assert!(fs::read(&live).unwrap().ends_with(&[0]), "nothing was laid out ahead");
+    assert!(verify(&directory, |_| ()).unwrap().intact);
+    log.seal().unwrap();
+    let segments = segment::list(&directory).unwrap();
+    assert!(segments.len() > 2);
+    for segment in segments {
+        assert!(fs::metadata(&segment).unwrap().len() <= 4_000);
+        assert_eq!(fs::read(&segment).unwrap(), written(&segment));
+    }
+}
+
+#[test]
+fn records_that_were_erased_between_others_are_found() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    crashed(&directory, 6);
+    let segment = only_segment(&directory);
+    let mut bytes = fs::read(&segment).unwrap();
+    let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
+    bytes[ends[1]..ends[3]].fill(0);
+    fs::write(&segment, &bytes).unwrap();
+    let report = verify(&directory, |_| ()).unwrap();
+    assert!(!report.intact && report.records == 2, "{report:?}");
 }
 
 #[test]

@@ -3,18 +3,18 @@
 //! `append` serialises a record once, straight into the batch that is being filled. The writer thread swaps the batch
 //! out, numbers and chains its lines, hands them to the sink, and wakes all who wait for them together.
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 use jiff::Timestamp;
 
+use super::bell::{Attendance, Bell};
 use super::line::{Chain, push_line};
 use super::pace::Pace;
+use super::receipt::{Pending, State};
 use super::{Closed, Event, Kind, Record, Sink, Trouble};
 
 /// Records waiting to be written may take this much memory, bytes. Beyond it, calls are refused until the disk is back.
@@ -42,25 +42,30 @@ struct Handle {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
+pub(super) struct Shared {
+    pub(super) queue: Mutex<Queue>,
     work: Condvar,
     /// How many records are durable; read without the lock.
-    durable: AtomicU64,
+    pub(super) durable: AtomicU64,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
-    open: AtomicBool,
+    pub(super) open: AtomicBool,
 }
 
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     batch: Batch,
     /// Records ever appended.
     appended: u64,
-    wakers: Vec<(u64, Waker)>,
+    /// Of tasks on threads that do not attend to the log.
+    pub(super) wakers: Vec<(u64, Waker)>,
+    /// Of the threads that do.
+    bells: Vec<Bell>,
     stop: Stop,
     /// Set once, when the writer ends.
-    end: Option<Closed>,
+    pub(super) end: Option<Closed>,
     idle: bool,
+    /// The writer rests, and would go on at once for this many records when nobody can bring more.
+    resting: Option<usize>,
 }
 
 /// Whether the writer is to end once nothing is left to write.
@@ -81,41 +86,6 @@ struct Batch {
     ends: Vec<usize>,
 }
 
-/// Proof that a record is durable. Only this file makes one.
-///
-/// ```compile_fail
-/// let receipt = keygate::audit::Receipt { seq: 0 };
-/// ```
-///
-/// ```compile_fail
-/// fn copy(receipt: &keygate::audit::Receipt) -> keygate::audit::Receipt {
-///     receipt.clone()
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Receipt {
-    seq: u64,
-}
-
-impl Receipt {
-    /// How many records this log had become durable with it.
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-}
-
-/// A record on its way to the disk. Awaiting it yields the receipt; dropping it changes nothing, the record is written
-/// all the same.
-pub struct Pending(State);
-
-enum State {
-    /// At this position; the waker that was left with the writer.
-    Waiting(Arc<Shared>, u64, Option<Waker>),
-    Refused(Closed),
-    /// The receipt was handed out. There is no second one.
-    Done,
-}
-
 impl Log {
     /// Starts the writer.
     pub fn start(sink: Box<dyn Sink>, resume: Resume) -> io::Result<Self> {
@@ -132,14 +102,35 @@ impl Log {
 
     /// Puts a record into the batch. Never waits.
     pub fn append(&self, record: &Record) -> Pending {
+        self.append_among(record, u64::MAX)
+    }
+
+    /// The same for one of `under_way` calls: once all of them wait for their records, the writer need not wait for more.
+    pub fn append_among(&self, record: &Record, under_way: u64) -> Pending {
         let shared = &self.0.shared;
         let mut queue = lock(&shared.queue);
-        let state = match queue.take(record) {
+        let state = match queue.take(record, under_way) {
             Ok(position) => State::Waiting(shared.clone(), position, None),
             Err(closed) => State::Refused(closed),
         };
         shared.wake_writer(queue);
-        Pending(state)
+        Pending::new(state)
+    }
+
+    /// Lets the tasks of this thread wait for their receipts together: one wake-up from the writer for all that a batch
+    /// settles. Runs until it is dropped; without it each task is woken on its own.
+    pub async fn attend(self) {
+        let shared = self.0.shared.clone();
+        // The last handle must still end the writer, so the task keeps none.
+        drop(self);
+        let bell = Bell::default();
+        let attendance = Attendance::begin(shared.number());
+        lock(&shared.queue).bells.push(bell.clone());
+        loop {
+            bell.notified().await;
+            let ended = lock(&shared.queue).end.is_some();
+            attendance.wake(if ended { u64::MAX } else { shared.durable.load(Ordering::Acquire) });
+        }
     }
 
     /// Whether records can be kept.
@@ -201,10 +192,15 @@ impl Drop for Handle {
 }
 
 impl Shared {
+    /// Tells this log from others of the process.
+    pub(super) fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn wake_writer(&self, mut queue: MutexGuard<'_, Queue>) {
-        let idle = std::mem::take(&mut queue.idle);
+        let wanted = std::mem::take(&mut queue.idle) || (queue.stop != Stop::No && queue.resting.take().is_some());
         drop(queue);
-        if idle {
+        if wanted {
             self.work.notify_one();
         }
     }
@@ -212,7 +208,7 @@ impl Shared {
 
 impl Queue {
     /// The record's position, from 1.
-    fn take(&mut self, record: &Record) -> Result<u64, Closed> {
+    fn take(&mut self, record: &Record, under_way: u64) -> Result<u64, Closed> {
         if let Some(end) = &self.end {
             return Err(end.clone());
         }
@@ -222,13 +218,18 @@ impl Queue {
         if self.batch.bytes.len() > MAX_QUEUED {
             return Err(Closed::Behind);
         }
-        self.push(record)
+        let position = self.push(record)?;
+        let queued = self.batch.ends.len();
+        if self.resting.is_some_and(|enough| queued >= enough && queued as u64 >= under_way) {
+            (self.resting, self.idle) = (None, true);
+        }
+        Ok(position)
     }
 
     fn push(&mut self, record: &Record) -> Result<u64, Closed> {
         let before = self.batch.bytes.len();
-        if let Err(error) = serde_json::to_writer(&mut self.batch.bytes, record) {
-            // Serialising into memory fails only when a field cannot be written as JSON, which none of ours is.
+        if let Err(error) = record.write(&mut self.batch.bytes) {
+            // Writing into memory fails only when a field cannot be written as JSON, which none of ours is.
             self.batch.bytes.truncate(before);
             return Err(Closed::Broken(Trouble { why: format!("a record cannot be written as JSON: {error}").into() }));
         }
@@ -243,52 +244,6 @@ impl Queue {
         record.event = Some(Event { code: "stopped", detail: "in good order".to_owned() });
         // If it could not be written, verifying would say that the log is not sealed.
         let _ = self.push(&record);
-    }
-
-    /// What became of a record, when that is known.
-    fn settled(&self, shared: &Shared, position: u64) -> Option<Result<Receipt, Closed>> {
-        if shared.durable.load(Ordering::Acquire) >= position {
-            return Some(Ok(Receipt { seq: position }));
-        }
-        self.end.clone().map(Err)
-    }
-}
-
-impl Pending {
-    /// The outcome, or the waker is left with the writer.
-    fn settle(
-        shared: &Shared,
-        position: u64,
-        left: &mut Option<Waker>,
-        waker: &Waker,
-    ) -> Option<Result<Receipt, Closed>> {
-        if shared.durable.load(Ordering::Acquire) >= position {
-            return Some(Ok(Receipt { seq: position }));
-        }
-        // The writer publishes under this lock.
-        let mut queue = lock(&shared.queue);
-        let settled = queue.settled(shared, position);
-        if settled.is_none() && left.as_ref().is_none_or(|left| !left.will_wake(waker)) {
-            queue.wakers.push((position, waker.clone()));
-            *left = Some(waker.clone());
-        }
-        settled
-    }
-}
-
-impl Future for Pending {
-    type Output = Result<Receipt, Closed>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = match &mut self.0 {
-            State::Waiting(shared, position, left) => Self::settle(shared, *position, left, cx.waker()),
-            State::Refused(closed) => Some(Err(closed.clone())),
-            State::Done => None,
-        };
-        outcome.map_or(Poll::Pending, |outcome| {
-            self.0 = State::Done;
-            Poll::Ready(outcome)
-        })
     }
 }
 
@@ -317,13 +272,12 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Re
     let (mut taken, mut lines) = (Batch::default(), Vec::new());
     let mut pace = Pace::default();
     loop {
-        pace.rest(taken.ends.len());
-        match next_batch(shared, &mut taken) {
+        match next_batch(shared, &mut taken, &pace) {
             Stop::No => {}
             Stop::Seal => return sink.seal(),
             Stop::LetGo => return Ok(()),
         }
-        pace.begin();
+        pace.begin(taken.ends.len());
         let mut from = 0;
         for &end in &taken.ends {
             push_line(&mut lines, &taken.bytes[from..end], seq, &mut chain);
@@ -337,11 +291,16 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Re
 }
 
 /// Waits for records and swaps them out. Says how to stop when that was asked for and nothing is left.
-fn next_batch(shared: &Shared, taken: &mut Batch) -> Stop {
+fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace) -> Stop {
     taken.bytes.clear();
     taken.bytes.shrink_to(KEPT);
     taken.ends.clear();
     let mut queue = lock(&shared.queue);
+    queue.resting = Some(pace.enough()).filter(|_| queue.stop == Stop::No);
+    while let Some(left) = pace.rest().filter(|_| queue.resting.is_some()) {
+        queue = shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    (queue.resting, queue.idle) = (None, false);
     while queue.batch.ends.is_empty() {
         if queue.stop != Stop::No {
             return queue.stop;
@@ -358,6 +317,7 @@ fn publish(shared: &Shared, count: u64) {
     let mut queue = lock(&shared.queue);
     let durable = shared.durable.fetch_add(count, Ordering::AcqRel) + count;
     let ready: Vec<_> = queue.wakers.extract_if(.., |(position, _)| *position <= durable).collect();
+    queue.bells.iter().for_each(|bell| bell.notify_one());
     drop(queue);
     for (_, waker) in ready {
         waker.wake();
@@ -371,13 +331,14 @@ fn end(shared: &Shared, how: &Closed) {
     // Nothing of it was acknowledged, and nothing will be.
     queue.batch = Batch::default();
     let waiting = std::mem::take(&mut queue.wakers);
+    queue.bells.iter().for_each(|bell| bell.notify_one());
     drop(queue);
     for (_, waker) in waiting {
         waker.wake();
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while appending leaves at most a half line, which the next append would extend; `push` cannot panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -116,9 +116,6 @@ impl Streaming {
     }
 
     fn end(&mut self, cx: &mut Context<'_>) -> Polled {
-        if let Some(lease) = self.source.inbound.lease.take() {
-            lease.give_back();
-        }
         let tail = self.source.scrub.end();
         let before = self.hold.next(tail);
         self.entry.scrubbed(self.source.scrub.count());

@@ -43,9 +43,6 @@ pub async fn take_in(
         let scrub = Scrub::new(injected.scrubber.clone());
         return Ok(Reply { head, content: super::Content::Stream(Box::new(Source { start, inbound, scrub, times })) });
     }
-    if let Some(lease) = inbound.lease.take() {
-        lease.give_back();
-    }
     let (body, scrubbed) = injected.scrubber.whole(start);
     entry.scrubbed(scrubbed);
     if is_json(&head) {

@@ -16,20 +16,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tower::limit::ConcurrencyLimit;
-use tower::load_shed::LoadShed;
-use tower::{Service, ServiceExt};
 
 use super::counted::Counted;
 use super::frames::{self, Guarded, LastWord};
 use super::half_closed::HalfClosed;
 use super::hello::{self, First, Hello};
+use super::noted::Noted;
 use super::obey::{self, Ended, Served};
-use super::prefixed::Prefixed;
 use super::seat::{Cut, Talk};
 use super::seats::Taken;
 use super::streams::Streams;
@@ -39,6 +36,7 @@ use crate::entry::{Gone, Peer};
 use crate::gateway::Gateway;
 use crate::refusal::{Malformed, Refusal};
 use crate::reply::ReplyBody;
+use crate::upstream::Ahead;
 
 /// `alert`, TLS 1.0 record, two bytes: fatal, `protocol_version`.
 const ALERT_VERSION: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
@@ -53,11 +51,14 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 /// … and for how many bytes.
 const DEAF: usize = 1024 * 1024;
 
+/// A connection that TLS protects.
+type Secured = TlsStream<Ahead<Noted>>;
+
 /// One connection, with all it holds while it lives.
 pub(super) struct Connection {
     pub(super) gateway: Arc<Gateway>,
     pub(super) settings: Arc<Settings>,
-    pub(super) calls: LoadShed<ConcurrencyLimit<Calls>>,
+    pub(super) calls: Calls,
     pub(super) peer: IpAddr,
     pub(super) taken: Taken,
     pub(super) _running: mpsc::Sender<()>,
@@ -66,19 +67,22 @@ pub(super) struct Connection {
 impl Connection {
     /// From the first byte to the last.
     pub(super) async fn serve(self, stream: TcpStream) {
-        match obey::unless_told(&self.taken.seat, self.handshake(stream)).await {
+        match obey::unless_told(&self.taken.seat, Box::pin(self.handshake(stream))).await {
             Ok(Some((stream, facts))) => self.http(stream, facts).await,
             Ok(None) | Err(Ended::Left) => {}
             Err(Ended::Cut(why)) => self.cut(why, &self.unidentified(TlsFacts::default())),
         }
     }
 
-    async fn handshake(&self, mut stream: TcpStream) -> Option<(TlsStream<Prefixed>, TlsFacts)> {
+    async fn handshake(&self, mut stream: TcpStream) -> Option<(Box<Secured>, TlsFacts)> {
         let mut buffer = Vec::new();
         match hello::read(&mut stream, &mut buffer).await {
             // Nothing came, or it broke off: a port scan, a health check. Nobody was refused.
             Err(_) => None,
-            Ok(First::Tls(hello)) => self.accept(Prefixed::new(buffer, stream, self.taken.seat.clone()), hello).await,
+            Ok(First::Tls(hello)) => {
+                let noted = Noted::new(stream, self.taken.seat.clone());
+                self.accept(Ahead::new(noted, buffer), hello).await
+            }
             Ok(First::Outdated(hello)) => {
                 self.refuse("tls_version", tls::offered(hello), None);
                 farewell(stream, &ALERT_VERSION).await;
@@ -96,11 +100,11 @@ impl Connection {
         }
     }
 
-    async fn accept(&self, stream: Prefixed, hello: Hello) -> Option<(TlsStream<Prefixed>, TlsFacts)> {
+    async fn accept(&self, stream: Ahead<Noted>, hello: Hello) -> Option<(Box<Secured>, TlsFacts)> {
         match TlsAcceptor::from(self.settings.tls.clone()).accept(stream).await {
             Ok(stream) => {
                 let facts = tls::facts(stream.get_ref().1, hello);
-                Some((stream, facts))
+                Some((Box::new(stream), facts))
             }
             Err(error) => {
                 self.refuse("tls_handshake", tls::offered(hello), Some(error.to_string()));
@@ -114,7 +118,7 @@ impl Connection {
     }
 
     fn unidentified(&self, facts: TlsFacts) -> Peer {
-        Peer { address: self.peer, tls: Arc::new(facts), http: Http::H1 }
+        Peer { address: self.peer, tls: facts.into(), http: Http::H1 }
     }
 
     /// Puts on record that the connection was cut.
@@ -129,18 +133,21 @@ impl Connection {
         }
     }
 
-    async fn http(self, stream: TlsStream<Prefixed>, facts: TlsFacts) {
+    async fn http(self, mut stream: Box<Secured>, facts: TlsFacts) {
         let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::H2 } else { Http::H1 };
-        let peer = Arc::new(Peer { address: self.peer, tls: Arc::new(facts), http });
+        if http == Http::H2 {
+            stream.get_mut().0.write_behind();
+        }
+        let peer = Arc::new(Peer { address: self.peer, tls: facts.into(), http });
         let seat = &self.taken.seat;
         let served = match http {
             Http::H1 => {
                 seat.talks(Talk::H1);
-                obey::serve(seat, self.http1(stream, &peer)).await
+                obey::serve(seat, self.http1(*stream, &peer)).await
             }
             Http::H2 => {
                 seat.talks(Talk::H2);
-                let (stream, watch) = frames::guard(stream, seat.clone());
+                let (stream, watch) = frames::guard(*stream, seat.clone());
                 let served = obey::serve(seat, self.http2(stream, &peer)).await;
                 if let Some(word) = watch.ended() {
                     self.last_word(word, &peer).await;
@@ -155,7 +162,7 @@ impl Connection {
     }
 
     /// Puts on record what a client did to HTTP/2, and tells it.
-    async fn last_word(&self, word: LastWord<TlsStream<Prefixed>>, peer: &Peer) {
+    async fn last_word(&self, word: LastWord<Secured>, peer: &Peer) {
         if let Some((code, detail)) = word.record() {
             self.gateway.note_connection(peer, code, Some(detail));
         }
@@ -180,19 +187,20 @@ impl Connection {
         }
     }
 
-    fn http1(&self, stream: TlsStream<Prefixed>, peer: &Arc<Peer>) -> impl Served + use<> {
-        hyper::server::conn::http1::Builder::new()
+    fn http1(&self, stream: Secured, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
+        let connection = hyper::server::conn::http1::Builder::new()
             // The sweep sees to it; hyper's own would count an idle connection's time too, with a timer for each head.
             .header_read_timeout(None)
             .max_header_size(self.settings.hard_head())
             .max_buf_size(self.settings.hard_head().max(ROOM))
             .max_headers(256)
-            .serve_connection(TokioIo::new(HalfClosed::new(stream, self.taken.seat.clone())), self.service(peer, None))
+            .serve_connection(TokioIo::new(HalfClosed::new(stream, self.taken.seat.clone())), self.service(peer, None));
+        Box::pin(connection)
     }
 
-    fn http2(&self, stream: Guarded<TlsStream<Prefixed>>, peer: &Arc<Peer>) -> impl Served + use<> {
+    fn http2(&self, stream: Guarded<Secured>, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
         let streams = Streams::new(self.gateway.clone(), peer.clone(), self.settings.seats.times);
-        hyper::server::conn::http2::Builder::new(streams.clone())
+        let connection = hyper::server::conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())
             .max_concurrent_streams(128)
             .max_header_list_size(u32::try_from(self.settings.hard_head()).unwrap_or(u32::MAX))
@@ -204,7 +212,8 @@ impl Connection {
             .max_send_buf_size(256 * 1024)
             .keep_alive_interval(self.settings.ping)
             .keep_alive_timeout(self.settings.ping)
-            .serve_connection(TokioIo::new(stream), self.service(peer, Some(streams)))
+            .serve_connection(TokioIo::new(stream), self.service(peer, Some(streams)));
+        Box::pin(connection)
     }
 
     fn service(
@@ -217,29 +226,18 @@ impl Connection {
         Error = h2::Error,
         Future: Future<Output = Result<Response<Counted>, h2::Error>> + Send + 'static,
     > + use<> {
-        let (calls, peer, gateway) = (self.calls.clone(), peer.clone(), self.gateway.clone());
-        let seat = self.taken.seat.clone();
+        let (calls, peer, seat) = (self.calls.clone(), peer.clone(), self.taken.seat.clone());
         service_fn(move |mut request: Request<Incoming>| {
-            let (calls, peer, gateway) = (calls.clone(), peer.clone(), gateway.clone());
             let (under_way, flow) = (seat.call(), streams.as_ref().map(Streams::flow));
             let whole = request.body().is_end_stream();
             seat.arrival.begins(whole);
             if flow.is_none() && !whole {
                 request.extensions_mut().insert(seat.arrival.clone());
             }
+            let (h2, call) = (peer.http == Http::H2, calls.call(peer.clone(), request));
             async move {
-                let method = request.method().clone();
-                let response = match calls.oneshot((peer.clone(), request)).await {
-                    Ok(response) => response,
-                    Err(error) => {
-                        let shed = error.is::<tower::load_shed::error::Overloaded>();
-                        let why = if shed { Refusal::Overloaded } else { Refusal::Internal };
-                        let mut request = Request::new(());
-                        *request.method_mut() = method;
-                        gateway.turn_away(&peer, request, why).await
-                    }
-                };
-                if peer.http == Http::H2 && response.extensions().get::<Malformed>().is_some() {
+                let Ok(response) = call.await;
+                if h2 && response.extensions().get::<Malformed>().is_some() {
                     return Err(h2::Reason::PROTOCOL_ERROR.into());
                 }
                 Ok(response.map(|body| Counted::new(body, flow, under_way)))
@@ -287,34 +285,31 @@ async fn hear_out(mut stream: impl AsyncRead + Unpin) {
     let _ = timeout(LINGER, rest).await;
 }
 
-/// The route as a tower service.
+/// The way into the route: a place among the calls under way, or a refusal.
 #[derive(Clone)]
 pub(super) struct Calls {
     gateway: Arc<Gateway>,
+    in_flight: Arc<Semaphore>,
     running: mpsc::Sender<()>,
 }
 
 impl Calls {
-    pub(super) fn new(gateway: Arc<Gateway>, running: mpsc::Sender<()>) -> Self {
-        Self { gateway, running }
-    }
-}
-
-impl Service<(Arc<Peer>, Request<Incoming>)> for Calls {
-    type Response = Response<ReplyBody>;
-    type Error = Infallible;
-    type Future = Waiting;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
+    pub(super) fn new(gateway: Arc<Gateway>, in_flight: Arc<Semaphore>, running: mpsc::Sender<()>) -> Self {
+        Self { gateway, in_flight, running }
     }
 
-    fn call(&mut self, (peer, request): (Arc<Peer>, Request<Incoming>)) -> Self::Future {
+    fn call(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Waiting {
         let (gateway, running, gone) = (self.gateway.clone(), self.running.clone(), Gone::default());
         let hung_up = gone.clone();
+        // One more than fit is refused at once instead of waiting for an upstream that is behind.
+        let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
+            let method = request.into_parts().0.method;
+            let call = Box::pin(async move { gateway.turn_away(&peer, method, Refusal::Overloaded).await });
+            return Waiting { call: Some(call), hung_up };
+        };
         let call = Box::pin(async move {
             let response = gateway.handle(&peer, request, gone).await;
-            drop(running);
+            drop((running, place));
             response
         });
         Waiting { call: Some(call), hung_up }

@@ -1,7 +1,7 @@
 //! A connection that does what its seat is told.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use hyper_util::server::graceful::GracefulConnection;
@@ -44,8 +44,7 @@ pub(super) async fn unless_told<T>(seat: &Seat, work: impl Future<Output = T>) -
 ///
 /// Asked to leave, it finishes the calls under way: hyper says `connection: close` or GOAWAY. To make room it says the
 /// same, once, and does not wait for an answer.
-pub(super) async fn serve(seat: &Seat, connection: impl Served) -> Result<hyper::Result<()>, Cut> {
-    let mut connection = pin!(connection);
+pub(super) async fn serve(seat: &Seat, mut connection: Pin<Box<impl Served>>) -> Result<hyper::Result<()>, Cut> {
     let (mut waker, mut told) = (None, false);
     poll_fn(|cx| {
         seat.listen(cx, &mut waker);

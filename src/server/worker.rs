@@ -8,8 +8,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::Settings;
 use super::connection::{Calls, Connection};
@@ -68,11 +66,8 @@ impl Worker {
 
     async fn serve(&self, listener: TcpListener, running: mpsc::Sender<()>, mut ended: mpsc::Receiver<()>) {
         let mut stop = self.stop.clone();
-        // The two limits at this edge are tower's own: shed what the in-flight limit does not take at once.
-        let calls = ServiceBuilder::new()
-            .load_shed()
-            .layer(GlobalConcurrencyLimitLayer::with_semaphore(self.settings.in_flight.clone()))
-            .service(Calls::new(self.gateway.clone(), running.clone()));
+        tokio::spawn(self.gateway.shared().log.clone().attend());
+        let calls = Calls::new(self.gateway.clone(), self.settings.in_flight.clone(), running.clone());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -171,7 +166,7 @@ impl Worker {
 }
 
 fn unidentified(address: IpAddr) -> Peer {
-    Peer { address, tls: Arc::new(TlsFacts::default()), http: Http::H1 }
+    Peer { address, tls: TlsFacts::default().into(), http: Http::H1 }
 }
 
 /// Such an error ends one connection before it began; any other is about the listener or the system.

@@ -1,18 +1,19 @@
 //! The HTTPS client: a connection from the pool or a fresh one, and a request on it.
 
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri, Version, header};
-use http_body_util::Either;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use tower::util::BoxCloneSyncService;
 
-use super::pool::{Lease, Pool, Sender};
-use super::{Connector, Inbound, Request, Service, Upload, UpstreamError};
+use super::h1::{self, Exchange, Link};
+use super::pool::{Pool, Sender};
+use super::upload::Progress;
+use super::{Connector, Inbound, InboundBody, Request, Service, Upload, UpstreamError};
 use crate::vault::inject::OutboundParts;
 
 /// How often a call moves on to another pooled connection when the one at hand turns out to be closed.
@@ -57,10 +58,10 @@ impl Client {
                     Err(_) => return Err(self.too_long()),
                 },
             };
-            match self.attempt(sender, message, deadline).await? {
+            match self.attempt(sender, &mut message, deadline).await? {
                 Attempt::Reply(inbound) => return Ok(inbound),
-                Attempt::NothingSent(_, error) if fresh => return Err(broken(error)),
-                Attempt::NothingSent(again, _) => (message, stale) = (*again, stale + 1),
+                Attempt::NothingSent(error) if fresh => return Err(UpstreamError::Broken(error)),
+                Attempt::NothingSent(_) => stale += 1,
             }
         }
     }
@@ -78,8 +79,8 @@ impl Client {
 
     async fn connect(&self) -> Result<Sender, UpstreamError> {
         let (stream, h2) = self.connector.connect().await?;
-        let io = TokioIo::new(stream);
         if h2 {
+            let io = TokioIo::new(stream);
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(u32::try_from(self.max_head).unwrap_or(u32::MAX))
@@ -93,11 +94,10 @@ impl Client {
             self.pool.opened_h2(sender.clone());
             return Ok(Sender::H2(sender));
         }
-        let (sender, connection) =
-            http1::Builder::new().max_header_size(self.max_head).handshake(io).await.map_err(broken)?;
-        tokio::spawn(async move { log_end(connection.await) });
-        self.pool.opened_h1();
-        Ok(Sender::H1(sender))
+        if self.pool.opened_h1() {
+            tokio::spawn(Pool::keep_clean(Arc::downgrade(&self.pool)));
+        }
+        Ok(Sender::H1(Link::new(stream)))
     }
 
     fn too_long(&self) -> UpstreamError {
@@ -109,65 +109,100 @@ impl Client {
     async fn attempt(
         &self,
         sender: Sender,
-        message: http::Request<Upload>,
+        message: &mut http::Request<Upload>,
         deadline: Instant,
     ) -> Result<Attempt, UpstreamError> {
-        let limit = self.connector.times.head;
         let progress = message.body().progress();
-        let mut sending = pin!(self.send(sender, message));
-        let mut seen = progress.bytes();
-        loop {
-            match timeout_at(deadline.min(Instant::now() + limit), &mut sending).await {
-                Ok(result) => return result,
-                Err(_) if Instant::now() >= deadline => return Err(self.too_long()),
-                Err(_) if progress.bytes() > seen => seen = progress.bytes(),
-                Err(_) => return Err(UpstreamError::HeadTimeout(limit)),
-            }
+        match sender {
+            Sender::H1(link) => self.on_h1(link, message, deadline, progress).await,
+            // Boxed: few upstreams are worth the room in every call.
+            Sender::H2(sender) => Box::pin(self.on_h2(sender, message, deadline, progress)).await,
         }
     }
 
-    async fn send(&self, sender: Sender, mut message: http::Request<Upload>) -> Result<Attempt, UpstreamError> {
-        let (sent, lease) = match sender {
-            Sender::H1(mut sender) => {
-                if let Err(error) = sender.ready().await {
-                    return Ok(Attempt::NothingSent(Box::new(message), error));
-                }
-                message.headers_mut().entry(header::HOST).or_insert_with(|| self.host.clone());
-                let sent = sender.try_send_request(message).await;
-                (sent, Some(Lease::new(self.pool.clone(), sender)))
+    async fn on_h1(
+        &self,
+        link: Box<Link>,
+        message: &mut http::Request<Upload>,
+        deadline: Instant,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<Attempt, UpstreamError> {
+        let mut exchange = Box::new(Exchange::new(link, message, &self.host, self.max_head));
+        match self.in_time(poll_fn(|cx| exchange.poll_head(cx)), deadline, progress).await? {
+            Ok(head) => {
+                let body = h1::Body::new(exchange, &head, self.pool.clone());
+                Ok(Attempt::Reply(Inbound { head: head.parts, body: InboundBody::H1(body) }))
             }
-            Sender::H2(mut sender) => {
-                if let Err(error) = sender.ready().await {
-                    return Ok(Attempt::NothingSent(Box::new(message), error));
+            Err(error) => match exchange.take_back() {
+                Some(body) => {
+                    *message.body_mut() = body;
+                    Ok(Attempt::NothingSent(error))
                 }
-                self.absolute(&mut message);
-                (sender.try_send_request(message).await, None)
-            }
-        };
-        match sent {
+                None => Err(UpstreamError::Broken(error)),
+            },
+        }
+    }
+
+    async fn on_h2(
+        &self,
+        mut sender: http2::SendRequest<Upload>,
+        message: &mut http::Request<Upload>,
+        deadline: Instant,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<Attempt, UpstreamError> {
+        match self.in_time(poll_fn(|cx| sender.poll_ready(cx)), deadline, None).await? {
+            Ok(()) => {}
+            Err(error) => return Ok(Attempt::NothingSent(error.into())),
+        }
+        // A copy stays here, in case that this connection takes nothing.
+        let mut sending = http::Request::new(std::mem::take(message.body_mut()));
+        sending.method_mut().clone_from(message.method());
+        sending.uri_mut().clone_from(message.uri());
+        sending.headers_mut().clone_from(message.headers());
+        let sent = std::pin::pin!(sender.try_send_request(self.absolute(sending)));
+        match self.in_time(sent, deadline, progress).await? {
             Ok(reply) => {
                 let (head, body) = reply.into_parts();
-                Ok(Attempt::Reply(Inbound { head, body: Either::Left(body), lease }))
+                Ok(Attempt::Reply(Inbound { head, body: InboundBody::H2(body) }))
             }
             Err(mut error) => match error.take_message() {
-                Some(mut message) => {
-                    *message.uri_mut() = message.uri().path_and_query().cloned().map(Uri::from).unwrap_or_default();
-                    *message.version_mut() = Version::HTTP_11;
-                    Ok(Attempt::NothingSent(Box::new(message), error.into_error()))
+                Some(unsent) => {
+                    *message.body_mut() = unsent.into_body();
+                    Ok(Attempt::NothingSent(error.into_error().into()))
                 }
                 None => Err(broken(error.into_error())),
             },
         }
     }
 
+    async fn in_time<F: Future + Unpin>(
+        &self,
+        mut sending: F,
+        deadline: Instant,
+        progress: Option<Arc<Progress>>,
+    ) -> Result<F::Output, UpstreamError> {
+        let limit = self.connector.times.head;
+        let bytes = || progress.as_ref().map_or(0, |progress| progress.bytes());
+        let mut seen = bytes();
+        loop {
+            match timeout_at(deadline.min(Instant::now() + limit), &mut sending).await {
+                Ok(result) => return Ok(result),
+                Err(_) if Instant::now() >= deadline => return Err(self.too_long()),
+                Err(_) if bytes() > seen => seen = bytes(),
+                Err(_) => return Err(UpstreamError::HeadTimeout(limit)),
+            }
+        }
+    }
+
     /// HTTP/2 carries scheme and authority apart, and no `Host`.
-    fn absolute(&self, message: &mut http::Request<Upload>) {
+    fn absolute(&self, mut message: http::Request<Upload>) -> http::Request<Upload> {
         let mut parts = std::mem::take(message.uri_mut()).into_parts();
         parts.scheme = Some(Scheme::HTTPS);
         parts.authority = Some(self.authority.clone());
         *message.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         *message.version_mut() = Version::HTTP_2;
         message.headers_mut().remove(header::HOST);
+        message
     }
 }
 
@@ -183,7 +218,7 @@ fn message(parts: OutboundParts, body: Upload) -> http::Request<Upload> {
 /// What came of sending on one connection.
 enum Attempt {
     Reply(Inbound),
-    NothingSent(Box<http::Request<Upload>>, hyper::Error),
+    NothingSent(Box<dyn std::error::Error + Send + Sync>),
 }
 
 fn broken(error: hyper::Error) -> UpstreamError {

@@ -3,24 +3,30 @@
 //! An upstream is a tower service from [`Request`] to [`Inbound`]: the HTTPS client of `client.rs` in the gate, a closure
 //! in tests. Requests are retried only when nothing of them was sent.
 
+mod ahead;
 mod client;
 mod connect;
+mod h1;
 mod pool;
 mod tls;
 mod upload;
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{Either, Full};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tower::util::BoxCloneSyncService;
 
 use crate::vault::inject::OutboundParts;
 
+pub use ahead::Ahead;
 pub use client::client;
 pub use connect::Connector;
 pub use tls::{TlsSetupError, client_config};
@@ -42,12 +48,46 @@ pub struct Inbound {
     pub head: http::response::Parts,
     /// The body; a closure in tests hands in whole bytes.
     pub body: InboundBody,
-    /// Gives the connection back to its pool once the body has been read to its end.
-    pub lease: Option<pool::Lease>,
 }
 
-/// A reply's body.
-pub type InboundBody = Either<Incoming, Full<Bytes>>;
+/// A reply's body. Read to its end, it gives its connection back.
+pub enum InboundBody {
+    /// On an HTTP/1.1 connection.
+    H1(h1::Body),
+    /// A stream of an HTTP/2 connection.
+    H2(Incoming),
+    /// At hand already.
+    Whole(Full<Bytes>),
+}
+
+impl Body for InboundBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::H1(body) => Pin::new(body).poll_frame(cx),
+            Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H1(body) => body.is_end_stream(),
+            Self::H2(body) => body.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::H1(body) => body.size_hint(),
+            Self::H2(body) => body.size_hint(),
+            Self::Whole(body) => body.size_hint(),
+        }
+    }
+}
 
 /// An upstream, as the route sees it.
 pub type Service = BoxCloneSyncService<Request, Inbound, UpstreamError>;

@@ -3,21 +3,24 @@
 //! HTTP/2: one connection that all calls share. HTTP/1.1: a stack of idle ones, the last used on top, so that what is
 //! not needed grows old at the bottom and is closed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
 use super::Upload;
+use super::h1::Link;
 
 /// Idle longer than this, a connection is not used again: servers close them at about a minute.
 const MAX_IDLE: Duration = Duration::from_secs(50);
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(5);
 /// Idle connections kept at most.
 const MAX_KEPT: usize = 256;
 
 /// Where a request can be sent.
 pub(super) enum Sender {
-    H1(http1::SendRequest<Upload>),
+    H1(Box<Link>),
     H2(http2::SendRequest<Upload>),
 }
 
@@ -32,7 +35,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Inner {
-    idle: Vec<(http1::SendRequest<Upload>, Instant)>,
+    idle: Vec<(Box<Link>, Instant)>,
     h2: Option<http2::SendRequest<Upload>>,
     speaks_h1: bool,
 }
@@ -47,22 +50,39 @@ impl Pool {
             }
             inner.h2 = None;
         }
-        while let Some((sender, since)) = inner.idle.pop() {
+        while let Some((mut link, since)) = inner.idle.pop() {
             if since.elapsed() > MAX_IDLE {
                 inner.idle.clear();
-            } else if !sender.is_closed() {
-                return Some(Sender::H1(sender));
+            } else if link.is_usable() {
+                return Some(Sender::H1(link));
             }
         }
         None
+    }
+
+    /// Closes what has been idle for too long, or was closed by the upstream.
+    fn sweep(&self) {
+        self.lock().idle.retain_mut(|(link, since)| since.elapsed() <= MAX_IDLE && link.is_usable());
+    }
+
+    /// Sweeps for as long as the pool lives.
+    pub(super) async fn keep_clean(pool: Weak<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            match pool.upgrade() {
+                Some(pool) => pool.sweep(),
+                None => return,
+            }
+        }
     }
 
     pub(super) fn speaks_h1(&self) -> bool {
         self.lock().speaks_h1
     }
 
-    pub(super) fn opened_h1(&self) {
-        self.lock().speaks_h1 = true;
+    /// The first one since there was an HTTP/2 connection, or at all?
+    pub(super) fn opened_h1(&self) -> bool {
+        !std::mem::replace(&mut self.lock().speaks_h1, true)
     }
 
     pub(super) fn opened_h2(&self, sender: http2::SendRequest<Upload>) {
@@ -70,32 +90,16 @@ impl Pool {
         (inner.h2, inner.speaks_h1) = (Some(sender), false);
     }
 
-    fn put_back(&self, sender: http1::SendRequest<Upload>) {
+    /// A connection whose last reply was read to its end.
+    pub(super) fn put_back(&self, link: Box<Link>) {
         let mut inner = self.lock();
-        if inner.idle.len() < MAX_KEPT && !sender.is_closed() {
-            inner.idle.push((sender, Instant::now()));
+        if inner.idle.len() < MAX_KEPT {
+            inner.idle.push((link, Instant::now()));
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         // Nothing in here can be left half-done by a panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An HTTP/1.1 connection in use. Given back only when its reply was read to the end; dropped otherwise, which closes it.
-pub struct Lease {
-    pool: Arc<Pool>,
-    sender: http1::SendRequest<Upload>,
-}
-
-impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, sender: http1::SendRequest<Upload>) -> Self {
-        Self { pool, sender }
-    }
-
-    /// The reply was read to its end.
-    pub fn give_back(self) {
-        self.pool.put_back(self.sender);
     }
 }

@@ -73,10 +73,13 @@ pub struct UploadLimits {
     pub rate: Option<NonZeroU32>,
 }
 
-/// The body of a request.
+/// The body of a request. One that is empty costs nothing.
+#[derive(Default)]
 pub struct Upload {
     inner: Option<Incoming>,
-    progress: Arc<Progress>,
+    /// Read before, and not sent after all.
+    first: Bytes,
+    progress: Option<Arc<Progress>>,
     max: u64,
     pace: Pace,
     /// Since when the client is waited for. While the upstream takes nothing, the client is not late.
@@ -93,13 +96,20 @@ pub struct UploadError;
 impl Upload {
     /// A body that is held to these limits.
     pub fn new(inner: Incoming, limits: UploadLimits, arrival: Option<Arc<Arrival>>) -> Self {
-        let inner = (!inner.is_end_stream()).then_some(inner);
+        if inner.is_end_stream() {
+            return Self::default();
+        }
         let pace = Pace::new(limits.pause, limits.rate);
-        Self { inner, progress: Arc::default(), max: limits.max, pace, waiting: None, timer: None, arrival }
+        Self { inner: Some(inner), progress: Some(Arc::default()), max: limits.max, pace, arrival, ..Self::default() }
+    }
+
+    /// Puts the first piece back: nothing of it was sent.
+    pub(super) fn put_back(&mut self, first: Bytes) {
+        self.first = first;
     }
 
     /// The shared view on what became of it.
-    pub fn progress(&self) -> Arc<Progress> {
+    pub fn progress(&self) -> Option<Arc<Progress>> {
         self.progress.clone()
     }
 
@@ -122,7 +132,9 @@ impl Upload {
 
     fn fail(&mut self, trouble: u8) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         self.inner = None;
-        self.progress.trouble.store(trouble, Ordering::Relaxed);
+        if let Some(progress) = &self.progress {
+            progress.trouble.store(trouble, Ordering::Relaxed);
+        }
         Poll::Ready(Some(Err(UploadError)))
     }
 
@@ -151,6 +163,9 @@ impl Body for Upload {
     type Error = UploadError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Pending => {
@@ -175,8 +190,9 @@ impl Body for Upload {
                     Poll::Ready(None)
                 }
                 Ok(data) => {
-                    self.pace.moved(data.len() as u64);
-                    let sent = self.progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
+                    let more = data.len() as u64;
+                    self.pace.moved(more);
+                    let sent = self.progress.as_ref().map_or(0, |p| p.bytes.fetch_add(more, Ordering::Relaxed)) + more;
                     if self.is_end_stream() {
                         self.arrived(WHOLE);
                     }
@@ -187,10 +203,11 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.first.is_empty() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let hint = self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        hint.exact().map_or(hint, |rest| SizeHint::with_exact(rest + self.first.len() as u64))
     }
 }

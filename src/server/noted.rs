@@ -1,4 +1,4 @@
-//! A TCP stream whose first bytes were read already. It notes in its connection's seat what comes and goes.
+//! A TCP stream that notes in its connection's seat what comes and goes.
 
 use std::io;
 use std::pin::Pin;
@@ -10,17 +10,15 @@ use tokio::net::TcpStream;
 
 use super::seat::Seat;
 
-/// Reads give the prefix first, then what follows on the wire.
-pub(super) struct Prefixed {
-    prefix: Vec<u8>,
-    at: usize,
+/// The stream, and its connection's seat.
+pub(super) struct Noted {
     stream: TcpStream,
     seat: Arc<Seat>,
 }
 
-impl Prefixed {
-    pub(super) fn new(prefix: Vec<u8>, stream: TcpStream, seat: Arc<Seat>) -> Self {
-        Self { prefix, at: 0, stream, seat }
+impl Noted {
+    pub(super) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
+        Self { stream, seat }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -33,29 +31,18 @@ impl Prefixed {
     }
 }
 
-impl AsyncRead for Prefixed {
+impl AsyncRead for Noted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let rest = &self.prefix[self.at..];
-        if rest.is_empty() {
-            let before = buf.filled().len();
-            let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-            if buf.filled().len() > before {
-                self.seat.came();
-            }
-            return read;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.seat.came();
         }
-        let count = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..count]);
-        self.at += count;
-        if self.at == self.prefix.len() {
-            // An idle connection must not keep its hello.
-            (self.prefix, self.at) = (Vec::new(), 0);
-        }
-        Poll::Ready(Ok(()))
+        read
     }
 }
 
-impl AsyncWrite for Prefixed {
+impl AsyncWrite for Noted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(written)

@@ -1,0 +1,103 @@
+//! The proof that a record is durable, and the wait for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use super::writer::{Queue, Shared, lock};
+use super::{Closed, bell};
+
+/// Proof that a record is durable. Only this file makes one.
+///
+/// ```compile_fail
+/// let receipt = keygate::audit::Receipt { seq: 0 };
+/// ```
+///
+/// ```compile_fail
+/// fn copy(receipt: &keygate::audit::Receipt) -> keygate::audit::Receipt {
+///     receipt.clone()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Receipt {
+    seq: u64,
+}
+
+impl Receipt {
+    /// How many records this log had become durable with it.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// A record on its way to the disk. Awaiting it yields the receipt; dropping it changes nothing, the record is written
+/// all the same.
+pub struct Pending(State);
+
+pub(super) enum State {
+    /// At this position; the waker that was left with the writer.
+    Waiting(Arc<Shared>, u64, Option<Waker>),
+    Refused(Closed),
+    /// The receipt was handed out. There is no second one.
+    Done,
+}
+
+impl Queue {
+    /// What became of a record, when that is known.
+    fn settled(&self, shared: &Shared, position: u64) -> Option<Result<Receipt, Closed>> {
+        if shared.durable.load(Ordering::Acquire) >= position {
+            return Some(Ok(Receipt { seq: position }));
+        }
+        self.end.clone().map(Err)
+    }
+}
+
+impl Pending {
+    pub(super) fn new(state: State) -> Self {
+        Self(state)
+    }
+
+    /// The outcome, or the waker is left with the writer.
+    fn settle(
+        shared: &Shared,
+        position: u64,
+        left: &mut Option<Waker>,
+        waker: &Waker,
+    ) -> Option<Result<Receipt, Closed>> {
+        if shared.durable.load(Ordering::Acquire) >= position {
+            return Some(Ok(Receipt { seq: position }));
+        }
+        let known = left.as_ref().is_some_and(|left| left.will_wake(waker));
+        // The bell rings after the outcome is known, and is answered on this thread after this: it cannot be missed.
+        if shared.open.load(Ordering::Acquire) && (known || bell::leave(shared.number(), position, waker)) {
+            left.get_or_insert_with(|| waker.clone()).clone_from(waker);
+            return None;
+        }
+        // The writer publishes under this lock.
+        let mut queue = lock(&shared.queue);
+        let settled = queue.settled(shared, position);
+        if settled.is_none() {
+            queue.wakers.push((position, waker.clone()));
+            *left = Some(waker.clone());
+        }
+        settled
+    }
+}
+
+impl Future for Pending {
+    type Output = Result<Receipt, Closed>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = match &mut self.0 {
+            State::Waiting(shared, position, left) => Self::settle(shared, *position, left, cx.waker()),
+            State::Refused(closed) => Some(Err(closed.clone())),
+            State::Done => None,
+        };
+        outcome.map_or(Poll::Pending, |outcome| {
+            self.0 = State::Done;
+            Poll::Ready(outcome)
+        })
+    }
+}

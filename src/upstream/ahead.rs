@@ -1,0 +1,279 @@
+//! A TCP stream read ahead while data comes fast, and, where asked for, written behind until it is flushed.
+//!
+//! The TLS library asks for 4 KiB at a time. That is right for a small message, and a system call for every 4 KiB of a
+//! large one. So: when a read was filled to the brim, the next one takes all there is, up to 64 KiB. The buffer for that
+//! belongs to the thread and is given back when it is empty: an idle connection keeps none.
+//!
+//! HTTP/2 writes each reply by itself and flushes when it has none left. Written behind, the replies that a batch of the
+//! audit log releases together leave with one system call.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much is read at once, bytes.
+const AHEAD: usize = 64 * 1024;
+/// A write of this size is worth a system call of its own, bytes.
+const LARGE: usize = 16 * 1024;
+/// Buffers that a thread keeps.
+const KEPT: usize = 8;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The stream, and what was read of it and not asked for yet.
+pub struct Ahead<S> {
+    stream: S,
+    buffer: Vec<u8>,
+    at: usize,
+    end: usize,
+    /// The last read was filled to the brim.
+    fast: bool,
+    /// Whether writes wait for a flush.
+    behind: bool,
+    /// What waits, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+}
+
+impl<S> Ahead<S> {
+    /// `read` was taken off the stream already and comes first.
+    pub fn new(stream: S, read: Vec<u8>) -> Self {
+        let end = read.len();
+        Self { stream, buffer: read, at: 0, end, fast: false, behind: false, unsent: Vec::new(), sent: 0 }
+    }
+
+    /// From now on, writes wait for a flush.
+    pub fn write_behind(&mut self) {
+        self.behind = true;
+    }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = (self.end - self.at).min(buf.remaining());
+        buf.put_slice(&self.buffer[self.at..self.at + count]);
+        self.at += count;
+        if self.at == self.end {
+            (self.at, self.end) = (0, 0);
+            give(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
+/// A buffer of full size. What stands in it is overwritten before it is read.
+fn take() -> Vec<u8> {
+    FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; AHEAD])
+}
+
+fn give(buffer: Vec<u8>) {
+    FREE.with_borrow_mut(|free| {
+        if buffer.len() == AHEAD && free.len() < KEPT {
+            free.push(buffer);
+        }
+    });
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.at < this.end {
+            this.hand_out(buf);
+            return Poll::Ready(Ok(()));
+        }
+        if !this.fast || buf.remaining() >= AHEAD {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            this.fast = buf.remaining() == 0 && buf.filled().len() > before;
+            return Poll::Ready(Ok(()));
+        }
+        let mut buffer = take();
+        let mut ahead = ReadBuf::new(&mut buffer);
+        let read = Pin::new(&mut this.stream).poll_read(cx, &mut ahead);
+        let end = ahead.filled().len();
+        // Nothing more at the moment, or the end: back to small reads.
+        this.fast = end == AHEAD;
+        if end == 0 {
+            give(buffer);
+            return read;
+        }
+        (this.buffer, this.end) = (buffer, end);
+        this.hand_out(buf);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Drop for Ahead<S> {
+    fn drop(&mut self) {
+        give(std::mem::take(&mut self.buffer));
+        give(std::mem::take(&mut self.unsent));
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Ahead<S> {
+    /// Writes out what waits.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.unsent.len() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.sent..]))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += count;
+        }
+        if self.sent > 0 {
+            self.sent = 0;
+            let mut buffer = std::mem::take(&mut self.unsent);
+            buffer.resize(AHEAD, 0);
+            give(buffer);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Puts what fits behind what waits; the rest, and what is large, goes the direct way.
+    fn wait(&mut self, bufs: &[IoSlice<'_>]) -> Option<usize> {
+        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let fits = self.behind && self.unsent.len() + length <= AHEAD && (length < LARGE || !self.unsent.is_empty());
+        fits.then(|| {
+            if self.unsent.is_empty() {
+                self.unsent = take();
+                self.unsent.clear();
+            }
+            for buf in bufs {
+                self.unsent.extend_from_slice(buf);
+            }
+            length
+        })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Ahead<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(count) = self.wait(&[IoSlice::new(buf)]) {
+            return Poll::Ready(Ok(count));
+        }
+        ready!(self.poll_unsent(cx))?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(count) = self.wait(bufs) {
+            return Poll::Ready(Ok(count));
+        }
+        ready!(self.poll_unsent(cx))?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unsent(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// Hands out bytes in pieces, as a network does, and counts how often it is asked.
+    struct Network {
+        bytes: Vec<u8>,
+        at: usize,
+        pieces: Vec<usize>,
+        asked: usize,
+    }
+
+    impl AsyncRead for Network {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let piece = self.pieces[self.asked % self.pieces.len()];
+            let count = piece.min(buf.remaining()).min(self.bytes.len() - self.at);
+            buf.put_slice(&self.bytes[self.at..self.at + count]);
+            self.at += count;
+            self.asked += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn read(bytes: &[u8], prefix: usize, pieces: Vec<usize>, room: usize) -> (Vec<u8>, usize) {
+        let (first, rest) = bytes.split_at(prefix.min(bytes.len()));
+        let mut ahead = Ahead::new(Network { bytes: rest.to_vec(), at: 0, pieces, asked: 0 }, first.to_vec());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut all = Vec::new();
+        runtime.block_on(async {
+            let mut buffer = vec![0; room];
+            loop {
+                let count = ahead.read(&mut buffer).await.unwrap();
+                if count == 0 {
+                    break;
+                }
+                all.extend_from_slice(&buffer[..count]);
+            }
+        });
+        (all, ahead.get_ref().asked)
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_comes_once_and_in_order(
+            length in 0usize..300_000, prefix in 0usize..400, room in 1usize..6000,
+            pieces in prop::collection::vec(1usize..100_000, 1..6),
+        ) {
+            #[allow(clippy::cast_possible_truncation, reason = "any byte will do")]
+            let bytes: Vec<u8> = (0..length).map(|n| (n / 7) as u8).collect();
+            prop_assert_eq!(read(&bytes, prefix, pieces, room).0, bytes);
+        }
+    }
+
+    #[test]
+    fn a_fast_stream_is_asked_seldom() {
+        let (all, asked) = read(&vec![1; 1 << 20], 0, vec![usize::MAX], 4096);
+        assert_eq!(all.len(), 1 << 20);
+        assert!(asked < 25, "{asked} reads");
+    }
+
+    #[test]
+    fn what_is_written_behind_leaves_in_order_and_with_the_flush() {
+        use tokio::io::AsyncWriteExt;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut ahead = Ahead::new(ours, Vec::new());
+        ahead.write_behind();
+        let pieces: [Vec<u8>; 5] = [vec![1; 100], vec![2; 30_000], vec![3; 40_000], vec![4; 20_000], vec![5; 7]];
+        runtime.block_on(async {
+            ahead.write_all(&pieces[0]).await.unwrap();
+            let mut byte = [0];
+            let early = theirs.read(&mut byte);
+            assert!(tokio::time::timeout(std::time::Duration::ZERO, early).await.is_err(), "it did not wait");
+        });
+        runtime.block_on(async {
+            for piece in &pieces[1..] {
+                ahead.write_all(piece).await.unwrap();
+            }
+            ahead.flush().await.unwrap();
+            let mut all = vec![0; pieces.concat().len()];
+            theirs.read_exact(&mut all).await.unwrap();
+            assert!(all == pieces.concat());
+        });
+    }
+}
