@@ -141,7 +141,7 @@ fn trailer(buffer: &mut BytesMut, seen: usize) -> Result<Option<Chunk>, BadChunk
 
 /// Frames one chunk of a request: what stands before its bytes; `\r\n` stands behind them.
 pub fn chunk_size(length: usize) -> String {
-    format!("{length:x}\r\n")
+    format!("{length:X}\r\n")
 }
 
 #[cfg(test)]

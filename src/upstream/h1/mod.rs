@@ -139,7 +139,12 @@ impl Exchange {
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Failed>> {
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             // Only what the wire said leaves an answer to hope for: the upstream may have refused the request and closed.
-            if !self.begun || !error.is::<io::Error>() {
+            let on_the_wire = error.is::<io::Error>();
+            if !on_the_wire {
+                // A body that broke off must never be sent again as if it had been a whole one.
+                self.begun = true;
+            }
+            if !self.begun || !on_the_wire {
                 return Poll::Ready(Err(error));
             }
             (self.upload, self.broken) = (None, Some(error));
