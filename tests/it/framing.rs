@@ -2,6 +2,12 @@
 //! it is left alone, however busy it is.
 
 use std::process::Command;
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
 
 use crate::harness::command::{Ran, found, run};
 use crate::harness::frames::{END_HEADERS, END_STREAM, Frame, field, frame, kind, request};
@@ -140,5 +146,35 @@ fn busy_clients_that_keep_to_the_protocol_are_left_alone() {
         let ran = ask("nghttp", args, "");
         assert!(ran.code == Some(0) && !ran.stdout.contains("recv GOAWAY"), "{ran}");
     }
+    assert_eq!(connections(&proxy).len(), 0, "{:?}", proxy.audit().of_kind("connection"));
+}
+
+/// hyper asks with a PING for each sample how far away the gate is, and widens its windows with SETTINGS.
+#[test]
+fn a_client_that_measures_the_way_with_pings_gets_a_long_reply_whole() {
+    const LENGTH: usize = 16_000_000;
+    let merchant = Merchant::start(|e| e.reply(200, "content-type: text/plain\r\n", &vec![b'x'; LENGTH]));
+    let proxy = Proxy::open(&merchant.target());
+    let (address, tls) = (proxy.address(), Arc::new(proxy.anonymous().h2()));
+    let request = http::Request::get("https://localhost/api/v2/orders").header("x-ce-key", proxy.key("webshop"));
+    let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let length = runtime.block_on(async {
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(tls).connect(name, tcp).await.unwrap();
+        let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        client.timer(TokioTimer::new()).adaptive_window(true);
+        let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let mut body = sender.send_request(request).await.unwrap().into_body();
+        let mut length = 0;
+        while let Some(piece) = body.frame().await {
+            length += piece.unwrap().into_data().map_or(0, |data| data.len());
+        }
+        length
+    });
+    assert_eq!(length, LENGTH);
+    drop(runtime);
     assert_eq!(connections(&proxy).len(), 0, "{:?}", proxy.audit().of_kind("connection"));
 }
