@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -20,6 +20,32 @@ pub struct Peer {
     pub tls: Arc<TlsText>,
     /// HTTP version.
     pub http: Http,
+    /// Calls that go on although the client has given them up.
+    pub abandoned: Abandoned,
+}
+
+/// How many calls of a connection go on although their client has given them up.
+#[derive(Clone, Default)]
+pub struct Abandoned(Arc<AtomicU32>);
+
+impl Abandoned {
+    /// How many at the moment.
+    pub fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call until it is over or dropped.
+    pub async fn while_running<T>(self, call: impl Future<Output = T>) -> T {
+        struct Counted(Abandoned);
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let _counted = Counted(self);
+        call.await
+    }
 }
 
 /// Whether a call's client has hung up: set by the connection, read when the record is written.

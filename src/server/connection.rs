@@ -32,7 +32,7 @@ use super::seats::Taken;
 use super::streams::Streams;
 use super::{Settings, tls};
 use crate::audit::{Http, TlsFacts};
-use crate::entry::{Gone, Peer};
+use crate::entry::{Abandoned, Gone, Peer};
 use crate::gateway::Gateway;
 use crate::refusal::{Malformed, Refusal};
 use crate::reply::ReplyBody;
@@ -118,7 +118,7 @@ impl Connection {
     }
 
     fn unidentified(&self, facts: TlsFacts) -> Peer {
-        Peer { address: self.peer, tls: facts.into(), http: Http::H1 }
+        Peer { address: self.peer, tls: facts.into(), http: Http::H1, abandoned: Abandoned::default() }
     }
 
     /// Puts on record that the connection was cut.
@@ -138,7 +138,7 @@ impl Connection {
         if http == Http::H2 {
             stream.get_mut().0.write_behind();
         }
-        let peer = Arc::new(Peer { address: self.peer, tls: facts.into(), http });
+        let peer = Arc::new(Peer { address: self.peer, tls: facts.into(), http, abandoned: Abandoned::default() });
         let seat = &self.taken.seat;
         let served = match http {
             Http::H1 => {
@@ -147,7 +147,7 @@ impl Connection {
             }
             Http::H2 => {
                 seat.talks(Talk::H2);
-                let (stream, watch) = frames::guard(*stream, seat.clone());
+                let (stream, watch) = frames::guard(*stream, seat.clone(), peer.abandoned.clone());
                 let served = obey::serve(seat, self.http2(stream, &peer)).await;
                 if let Some(word) = watch.ended() {
                     self.last_word(word, &peer).await;
@@ -300,19 +300,19 @@ impl Calls {
 
     fn call(&self, peer: Arc<Peer>, request: Request<Incoming>) -> Waiting {
         let (gateway, running, gone) = (self.gateway.clone(), self.running.clone(), Gone::default());
-        let hung_up = gone.clone();
+        let (hung_up, abandoned) = (gone.clone(), peer.abandoned.clone());
         // One more than fit is refused at once instead of waiting for an upstream that is behind.
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             let method = request.into_parts().0.method;
             let call = Box::pin(async move { gateway.turn_away(&peer, method, Refusal::Overloaded).await });
-            return Waiting { call: Some(call), hung_up };
+            return Waiting { call: Some(call), hung_up, abandoned };
         };
         let call = Box::pin(async move {
             let response = gateway.handle(&peer, request, gone).await;
             drop((running, place));
             response
         });
-        Waiting { call: Some(call), hung_up }
+        Waiting { call: Some(call), hung_up, abandoned }
     }
 }
 
@@ -321,6 +321,7 @@ impl Calls {
 pub(super) struct Waiting {
     call: Option<Pin<Box<dyn Future<Output = Response<ReplyBody>> + Send>>>,
     hung_up: Gone,
+    abandoned: Abandoned,
 }
 
 impl Future for Waiting {
@@ -341,7 +342,7 @@ impl Drop for Waiting {
         self.hung_up.set();
         // A panic inside the call comes through here too: such a call is over, and its record writes itself.
         if let (false, Ok(runtime)) = (std::thread::panicking(), Handle::try_current()) {
-            runtime.spawn(call);
+            runtime.spawn(std::mem::take(&mut self.abandoned).while_running(call));
         }
     }
 }

@@ -14,7 +14,7 @@ use super::connection::{Calls, Connection};
 use super::seats::Taken;
 use crate::audit::{Http, TlsFacts};
 use crate::descriptors::ran_out;
-use crate::entry::Peer;
+use crate::entry::{Abandoned, Peer};
 use crate::gateway::{Gateway, note_event};
 use crate::metrics::Open;
 
@@ -166,7 +166,7 @@ impl Worker {
 }
 
 fn unidentified(address: IpAddr) -> Peer {
-    Peer { address, tls: TlsFacts::default().into(), http: Http::H1 }
+    Peer { address, tls: TlsFacts::default().into(), http: Http::H1, abandoned: Abandoned::default() }
 }
 
 /// Such an error ends one connection before it began; any other is about the listener or the system.

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::frames::{END_HEADERS, END_STREAM, End, Frames, field, frame, kind, request};
+use crate::harness::frames::{END_HEADERS, END_STREAM, End, Frame, Frames, field, frame, kind, request};
 use crate::harness::{Line, Merchant, Proxy, until};
 
 const ENHANCE_YOUR_CALM: u32 = 11;
@@ -198,10 +198,42 @@ fn calls_that_are_reset_do_not_pile_up_at_the_upstream() {
         merchant.release();
         let calls = until("a record of each call that left", || {
             let calls = proxy.audit().of_kind("call");
-            (calls.iter().filter(|line| line.number("upstream_status") == 200).count() >= reached).then_some(calls)
+            (calls.iter().filter(|line| line.field("upstream_status") == 200).count() >= reached).then_some(calls)
         });
         assert!(calls.len() <= 250, "{} calls from one connection", calls.len());
     }
+}
+
+#[test]
+fn calls_that_are_reset_are_bounded_even_when_others_pay_for_them() {
+    let merchant = Merchant::start(|e| {
+        e.hold();
+        e.json(200, "{}")
+    });
+    let proxy = Proxy::open(&merchant.target());
+    let key = proxy.key("webshop");
+    let mut frames = proxy.anonymous().frames(&[]);
+    for n in 0..400 {
+        // A call that is refused at once, and so answered, for each one that is reset on its way.
+        let round = [rapid_reset(2 * n, key), get(2 * n + 1, "nobody's")].concat();
+        if frames.write(&round).is_err() {
+            break;
+        }
+        let over = |f: &Frame| f.kind == kind::GOAWAY || f.stream == 4 * n + 3 && f.flags & END_STREAM != 0;
+        let last = frames.until("an answer, or the end", over);
+        if last.kind == kind::GOAWAY {
+            frames.put_back(&last);
+            break;
+        }
+    }
+    let end = frames.end();
+    assert_eq!(end.goaway.map(|(_, code)| code), Some(ENHANCE_YOUR_CALM), "{end:?}");
+    assert!((100..150).contains(&merchant.seen().len()), "{} calls reached the upstream", merchant.seen().len());
+    merchant.release();
+    let records = connections(&proxy);
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0].text("refusal"), "h2_rapid_reset", "{}", records[0]);
+    assert!(records[0].text("detail").contains("still go on"), "{}", records[0]);
 }
 
 #[test]

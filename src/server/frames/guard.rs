@@ -14,9 +14,13 @@ use super::super::seat::Seat;
 use super::rules::Rules;
 use super::sent::{GoAway, Sent, Tally, is_provoked};
 use super::{Fault, Why, code};
+use crate::entry::Abandoned;
 
 /// How long a client may take to take the reason.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Most calls that go on although the client has given them up. As many again as it may have open.
+const MAX_ABANDONED: u32 = 128;
 
 /// What is left of a connection that the gate has ended, or has something to say about.
 struct Left<S> {
@@ -34,6 +38,7 @@ pub struct Guarded<S> {
     stream: Option<S>,
     rules: Rules,
     seat: Arc<Seat>,
+    abandoned: Abandoned,
     sent: Sent,
     tally: Tally,
     /// Streams reset for errors of the client, and the last code.
@@ -45,12 +50,13 @@ pub struct Guarded<S> {
 }
 
 /// Puts the guard on a stream.
-pub fn guard<S>(stream: S, seat: Arc<Seat>) -> (Guarded<S>, Watch<S>) {
+pub fn guard<S>(stream: S, seat: Arc<Seat>, abandoned: Abandoned) -> (Guarded<S>, Watch<S>) {
     let watch = Arc::new(Mutex::new(None));
     let guarded = Guarded {
         stream: Some(stream),
         rules: Rules::new(Instant::now()),
         seat,
+        abandoned,
         sent: Sent::new(),
         tally: Tally::default(),
         provoked: (0, 0),
@@ -182,7 +188,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let (Some(stream), None) = (&mut me.stream, &me.fault) else { return Poll::Ready(Err(ended())) };
         let before = buf.filled().len();
         ready!(Pin::new(stream).poll_read(cx, buf))?;
-        if let Err(fault) = me.rules.read(&buf.filled()[before..]) {
+        let mut judged = me.rules.read(&buf.filled()[before..]);
+        if me.abandoned.count() > MAX_ABANDONED {
+            judged = judged.and(Err(me.rules.rapid_reset("whose calls still go on")));
+        }
+        if let Err(fault) = judged {
             buf.set_filled(before);
             return Poll::Ready(Err(me.end(me.taken_up, fault)));
         }

@@ -17,6 +17,7 @@ use super::rules::Rules;
 use super::sent::{Sent, Tally};
 use super::walk::{flag, kind};
 use super::{Fault, Why};
+use crate::entry::Abandoned;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -147,7 +148,7 @@ proptest! {
         let reply: Vec<u8> = frames.iter().flat_map(|(k, s, p)| frame(*k, 0, *s, p)).collect();
         let end = frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 7, 0, 0, 0, 1]);
         let all = [&reply[..], &end].concat();
-        let (mut guarded, watch) = guard(Narrow { kept: Vec::new(), takes }, Arc::new(Seat::new(Arc::default())));
+        let (mut guarded, watch) = guard(Narrow { kept: Vec::new(), takes }, Arc::new(Seat::new(Arc::default())), Abandoned::default());
         let mut at = 0;
         while let Poll::Ready(Ok(n)) = write(&mut guarded, &all[at..]) {
             at += n;
