@@ -11,7 +11,7 @@ use super::output::{self, quoted_path};
 use super::report::Failure;
 use super::settings;
 
-/// How long a gate gets to take a change over. It looks five times a second.
+/// How long a gate gets to take a change over. It looks ten times a second.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);

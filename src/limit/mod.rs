@@ -73,11 +73,20 @@ pub struct Limits {
     by_integration: Vec<Buckets>,
 }
 
+/// What a call of one integration takes from: everything that is needed to let it pass lies here.
 #[derive(Default)]
 struct Buckets {
-    own: Option<usize>,
-    endpoints: Vec<(usize, usize)>,
-    upstream: Option<usize>,
+    own: Option<Place>,
+    /// By endpoint.
+    endpoints: Vec<(usize, Place)>,
+    upstream: Option<Place>,
+}
+
+/// A bucket's position, and its quota.
+#[derive(Clone, Copy)]
+struct Place {
+    bucket: usize,
+    quota: Quota,
 }
 
 /// How full the narrowest limit of a call is.
@@ -162,9 +171,11 @@ impl Limits {
     pub fn take(&self, permit: &Permit) -> Result<Ticket, Limited> {
         let buckets = &self.by_integration[permit.integration().index];
         let narrow = buckets.endpoints.iter().find(|(e, _)| *e == permit.endpoint_index()).map(|(_, b)| *b);
+        let levels =
+            [(Level::Endpoint, narrow), (Level::Integration, buckets.own), (Level::Upstream, buckets.upstream)];
         let mut left: Option<Left> = None;
-        for bucket in [narrow, buckets.own, buckets.upstream].into_iter().flatten() {
-            let Bucket { quota, level, .. } = self.buckets[bucket];
+        for (level, place) in levels {
+            let Some(Place { bucket, quota }) = place else { continue };
             let calls =
                 self.store.take(bucket).map_err(|wait| Limited { bucket: self.buckets[bucket].clone(), wait })?;
             if left.is_none_or(|narrowest| calls < narrowest.calls) {
@@ -180,7 +191,7 @@ fn lay_out(config: &Config) -> (Vec<Bucket>, Vec<Buckets>) {
     let mut buckets = Vec::new();
     let mut add = |name: String, quota: Quota, level| {
         buckets.push(Bucket { name: name.into(), quota, level });
-        buckets.len() - 1
+        Place { bucket: buckets.len() - 1, quota }
     };
     let wide: Vec<_> = config
         .upstreams

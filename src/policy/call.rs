@@ -21,6 +21,8 @@ pub struct Call<'a> {
     index: usize,
     method: Method,
     path: Vec<Segment<'a>>,
+    /// Where the path below the base path begins.
+    base: usize,
     query: Vec<Pair<'a>>,
 }
 
@@ -72,16 +74,15 @@ impl Policy {
         query: Query<'a>,
     ) -> Result<Call<'a>, Misread> {
         let integration = client.integration();
-        let mut path = read_path(path).map_err(Misread::Ambiguous)?;
-        let base = count_base(&integration.base_path, &path)
-            .ok_or_else(|| Misread::OutsideBasePath(integration.base_path.clone()))?;
-        path.drain(..base);
-        let decoded: Vec<&str> = path.iter().map(|s| &*s.decoded).collect();
-        match integration.profile.find(method, &decoded) {
+        let path = read_path(path).map_err(Misread::Ambiguous)?;
+        let base =
+            integration.base.begins(&path).ok_or_else(|| Misread::OutsideBasePath(integration.base.path.clone()))?;
+        match integration.profile.find(method, &path[base..]) {
             Found::Endpoint(index) => Ok(Call {
                 endpoint: integration.profile.endpoints()[index].clone(),
                 index,
                 method: method.clone(),
+                base,
                 path,
                 query: query.pairs,
             }),
@@ -91,14 +92,25 @@ impl Policy {
     }
 }
 
-/// How many segments the base path takes, when the path begins with it (ASCII case ignored).
-fn count_base(base: &str, path: &[Segment<'_>]) -> Option<usize> {
-    let mut count = 0;
-    for part in base.split('/').filter(|p| !p.is_empty()) {
-        path.get(count).filter(|s| s.decoded.eq_ignore_ascii_case(part))?;
-        count += 1;
+/// The path of an upstream's base URL.
+pub(super) struct Base {
+    path: String,
+    segments: Box<[Box<str>]>,
+}
+
+impl Base {
+    /// `/api`, or empty.
+    pub(super) fn new(path: &str) -> Self {
+        let segments = path.split('/').filter(|part| !part.is_empty()).map(Box::from).collect();
+        Self { path: path.to_owned(), segments }
     }
-    Some(count)
+
+    /// How many segments it takes, when the path begins with it (ASCII case ignored).
+    fn begins(&self, path: &[Segment<'_>]) -> Option<usize> {
+        let begin = path.get(..self.segments.len())?;
+        let same = begin.iter().zip(&self.segments).all(|(sent, base)| sent.decoded.eq_ignore_ascii_case(base));
+        same.then_some(begin.len())
+    }
 }
 
 impl Call<'_> {
@@ -119,7 +131,7 @@ impl Call<'_> {
 
     /// Path parameters: name and decoded value.
     pub fn params(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
-        self.endpoint.segments.iter().zip(&self.path).filter_map(|(template, sent)| match template {
+        self.endpoint.segments.iter().zip(&self.path[self.base..]).filter_map(|(template, sent)| match template {
             profile::Segment::Param(name) => Some((name, &*sent.decoded)),
             profile::Segment::Literal(_) => None,
         })
@@ -135,7 +147,7 @@ impl Call<'_> {
     pub fn target(&self, base_path: &str) -> String {
         let mut out = String::with_capacity(base_path.len() + self.endpoint.template.len() + 64);
         out.push_str(base_path);
-        for (template, sent) in self.endpoint.segments.iter().zip(&self.path) {
+        for (template, sent) in self.endpoint.segments.iter().zip(&self.path[self.base..]) {
             out.push('/');
             match template {
                 profile::Segment::Literal(word) => out.push_str(word),

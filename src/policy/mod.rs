@@ -9,11 +9,12 @@ mod explain;
 mod framing;
 pub mod head;
 mod identity;
+mod keys;
+mod rights;
 mod rules;
 pub mod scoped_key;
 pub mod target;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use call::{Call, Misread};
@@ -21,14 +22,17 @@ pub use explain::{Explanation, explain};
 pub use identity::{Client, Means, Query, Unproven};
 pub use rules::{Denied, Permit};
 
-use crate::config::{self, Config, KeyHash};
-use crate::profile::{Endpoint, Envelope, Profile, Slots};
+use crate::config::{self, Config};
+use crate::profile::{Envelope, Profile, Slots};
+use call::Base;
+use keys::{Entry, Keys};
+use rights::{Layout, Rights};
 
 /// What is decided by: the compiled form of a configuration's integrations.
 pub struct Policy {
     integrations: Vec<Arc<Integration>>,
-    /// Integrations by the first eight bytes of a key's hash; the whole hash is compared afterwards, in constant time.
-    by_key: HashMap<[u8; 8], Vec<(KeyHash, usize)>>,
+    keys: Keys,
+    rights: Rights,
     slots: Slots,
     slots_told: Arc<str>,
     envelope: Envelope,
@@ -45,36 +49,30 @@ pub struct Integration {
     /// Whom to ask.
     pub owner: Option<String>,
     profile: Arc<Profile>,
-    base_path: String,
+    base: Arc<Base>,
     expires: Option<jiff::Timestamp>,
     revoked: bool,
-    allow: Vec<config::Rule>,
-    deny: Vec<config::Rule>,
-    standing: Vec<Standing>,
-}
-
-/// How an endpoint stands with an integration: the position of the rule that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Unlisted,
-    Allowed(u16),
-    Denied(u16),
+    /// Where its row in the policy's rights begins.
+    row: usize,
 }
 
 impl Policy {
     /// Compiles a configuration that has been checked.
     pub fn new(config: &Config) -> Self {
-        let integrations: Vec<_> =
-            config.integrations.iter().enumerate().map(|(i, it)| Arc::new(Integration::new(i, it, config))).collect();
-        let mut by_key: HashMap<_, Vec<_>> = HashMap::new();
-        for (index, integration) in config.integrations.iter().enumerate() {
-            for key in &integration.keys {
-                by_key.entry(short(&key.sha256)).or_default().push((key.clone(), index));
-            }
-        }
+        let mut layout = Layout::default();
+        let bases: Vec<_> = config.upstreams.iter().map(|u| Arc::new(Base::new(&u.base_url.path))).collect();
+        let integrations = config.integrations.iter().enumerate().map(|(index, it)| {
+            let row = layout.row(it, config.upstreams[it.upstream].profile.endpoints().len());
+            Arc::new(Integration::new(index, it, config, bases[it.upstream].clone(), row))
+        });
+        let integrations = integrations.collect();
+        let keys = config.integrations.iter().enumerate().flat_map(|(integration, it)| {
+            it.keys.iter().map(move |key| Entry { sha256: key.sha256, until: key.until, integration })
+        });
+        let keys = Keys::new(keys.collect());
         let slots = all_slots(config);
         let slots_told = tell(&slots).into();
-        Self { integrations, by_key, slots, slots_told, envelope: common_envelope(config) }
+        Self { integrations, keys, rights: layout.done(), slots, slots_told, envelope: common_envelope(config) }
     }
 
     /// The shape of refusals for callers that are not known yet: the profiles' own where all share one.
@@ -94,28 +92,17 @@ impl Policy {
 }
 
 impl Integration {
-    fn new(index: usize, it: &config::Integration, config: &Config) -> Self {
-        let upstream = &config.upstreams[it.upstream];
-        let mut standing = vec![Standing::Unlisted; upstream.profile.endpoints().len()];
-        // The first rule that names an endpoint decides; a deny overwrites.
-        for (n, rule) in it.allow.iter().enumerate().rev() {
-            rule.endpoints.iter().for_each(|&e| standing[e] = Standing::Allowed(position(n)));
-        }
-        for (n, rule) in it.deny.iter().enumerate().rev() {
-            rule.endpoints.iter().for_each(|&e| standing[e] = Standing::Denied(position(n)));
-        }
+    fn new(index: usize, it: &config::Integration, config: &Config, base: Arc<Base>, row: usize) -> Self {
         Self {
             index,
             name: it.name.clone(),
             upstream: it.upstream,
             owner: it.owner.clone(),
-            profile: upstream.profile.clone(),
-            base_path: upstream.base_url.path.clone(),
+            profile: config.upstreams[it.upstream].profile.clone(),
+            base,
             expires: it.expires,
             revoked: it.revoked,
-            allow: it.allow.clone(),
-            deny: it.deny.clone(),
-            standing,
+            row,
         }
     }
 
@@ -123,23 +110,6 @@ impl Integration {
     pub fn profile(&self) -> &Arc<Profile> {
         &self.profile
     }
-
-    /// The endpoints it may call.
-    pub fn allowed(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        let endpoints = self.profile.endpoints().iter();
-        endpoints.zip(&self.standing).filter(|(_, s)| matches!(s, Standing::Allowed(_))).map(|(e, _)| e)
-    }
-}
-
-/// `check` refuses longer lists, so nothing is lost here.
-fn position(n: usize) -> u16 {
-    u16::try_from(n).unwrap_or(u16::MAX)
-}
-
-fn short(hash: &[u8; 32]) -> [u8; 8] {
-    let mut short = [0; 8];
-    short.copy_from_slice(&hash[..8]);
-    short
 }
 
 fn all_slots(config: &Config) -> Slots {

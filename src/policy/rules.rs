@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Call, Client, Integration, Policy, Standing};
+use super::rights::Standing;
+use super::{Call, Client, Integration, Policy};
 use crate::profile::Endpoint;
 
 /// Proof that an integration may make a call, with the rule that says so. Only [`Policy::authorise`] makes one, and it
@@ -96,15 +97,12 @@ impl Policy {
     pub fn authorise(&self, client: &Client, call: &Call<'_>) -> Result<Permit, Denied> {
         let integration = client.integration().clone();
         let endpoint = call.endpoint().clone();
-        match integration.standing[call.index()] {
-            Standing::Allowed(n) => {
-                let rule = integration.allow[usize::from(n)].text.clone();
+        match self.rights.standing(integration.row, call.index()) {
+            Standing::Allowed(rule) => {
+                let rule = rule.clone();
                 Ok(Permit { integration, endpoint, index: call.index(), rule })
             }
-            Standing::Denied(n) => {
-                let rule = Some(integration.deny[usize::from(n)].text.clone());
-                Err(Denied { integration, endpoint, rule })
-            }
+            Standing::Denied(rule) => Err(Denied { integration, endpoint, rule: Some(rule.clone()) }),
             Standing::Unlisted => Err(Denied { integration, endpoint, rule: None }),
         }
     }

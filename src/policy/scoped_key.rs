@@ -61,6 +61,11 @@ pub enum Malformed {
     Checksum,
 }
 
+/// Whether a text may be a scoped key at all, told at a glance: where it begins and how long it is.
+pub fn has_the_form(text: &[u8]) -> bool {
+    text.len() == LENGTH && text.starts_with(PREFIX)
+}
+
 /// Checks form and checksum; allocates nothing. A text that passes may still be unknown.
 pub fn check(text: &[u8]) -> Result<(), Malformed> {
     if !text.starts_with(PREFIX) {

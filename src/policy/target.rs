@@ -80,6 +80,13 @@ pub struct Segment<'a> {
     pub canonical: Cow<'a, str>,
 }
 
+/// As it is judged.
+impl AsRef<str> for Segment<'_> {
+    fn as_ref(&self) -> &str {
+        &self.decoded
+    }
+}
+
 /// Reads a path (it starts with `/`) into its segments. `/` alone has none.
 pub fn read_path(path: &str) -> Result<Vec<Segment<'_>>, Ambiguous> {
     let rest = path.strip_prefix('/').ok_or(Ambiguous::BadByte)?;
@@ -87,11 +94,24 @@ pub fn read_path(path: &str) -> Result<Vec<Segment<'_>>, Ambiguous> {
         return Ok(Vec::new());
     }
     let mut segments = Vec::with_capacity(8);
-    for raw in rest.split('/') {
+    let (mut begin, mut plain) = (0, true);
+    // Segments are short: one walk over the bytes costs less than a search for each slash.
+    for (at, byte) in rest.bytes().chain([b'/']).enumerate() {
+        if byte != b'/' {
+            plain &= is_plain(byte);
+            continue;
+        }
         if segments.len() == MAX_SEGMENTS {
             return Err(Ambiguous::TooManyParts);
         }
-        segments.push(read_segment(raw)?);
+        let raw = &rest[begin..at];
+        // Made in its place: there is nothing to decode in most segments.
+        segments.push(if plain && !raw.starts_with('.') && !raw.is_empty() {
+            Segment { decoded: Cow::Borrowed(raw), canonical: Cow::Borrowed(raw) }
+        } else {
+            read_segment(raw)?
+        });
+        (begin, plain) = (at + 1, true);
     }
     Ok(segments)
 }
@@ -100,11 +120,7 @@ fn read_segment(raw: &str) -> Result<Segment<'_>, Ambiguous> {
     if raw.is_empty() {
         return Err(Ambiguous::EmptySegment);
     }
-    let segment = if raw.bytes().all(is_plain) {
-        Segment { decoded: Cow::Borrowed(raw), canonical: Cow::Borrowed(raw) }
-    } else {
-        decode_segment(raw)?
-    };
+    let segment = decode_segment(raw)?;
     if matches!(&*segment.decoded, "." | "..") {
         return Err(Ambiguous::DotSegment);
     }
@@ -182,11 +198,24 @@ fn judge_raw(byte: u8) -> Result<(), Ambiguous> {
 
 /// RFC 3986 `pchar` without percent-escapes and without `;`.
 fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
+    PLAIN[usize::from(byte)]
 }
 
-fn is_unreserved(byte: u8) -> bool {
+/// A table: this is asked for every byte of every path.
+static PLAIN: [bool; 256] = plain();
+
+const fn plain() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = is_unreserved(byte)
+            || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@');
+        byte += 1;
+    }
+    table
+}
+
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 

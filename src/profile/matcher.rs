@@ -1,15 +1,16 @@
 //! From method and path segments to an endpoint: a tree with one level per segment.
 //!
 //! A look-up walks the tree and allocates nothing; its cost depends on the length of the path, not on the number of
-//! endpoints (a binary search among the literals of one level aside). At each level the literal is tried first; when
+//! endpoints (a binary search among the hashes of one level's literals aside). At each level the literal is tried first; when
 //! it leads to no endpoint with the method, the parameter is tried. So `GET /v2/products/bulkdelete` is the product
 //! named `bulkdelete`, because only POST has that word: the way ASP.NET routes.
-
-use std::cmp::Ordering;
 
 use http::Method;
 
 use super::{Endpoint, Found, Segment};
+
+/// So few literals are compared one by one: most differ in length already.
+const FEW: usize = 4;
 
 /// The tree; node 0 is the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,10 @@ pub(super) struct Matcher {
 /// What may follow, and what ends here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Node {
-    /// Lower-case literals, sorted, with their nodes.
-    literals: Vec<(Box<[u8]>, usize)>,
+    /// Hashes of the literals, sorted: one row of numbers to search in.
+    hashes: Vec<u32>,
+    /// Lower-case literals, in the same order, with their nodes.
+    literals: Vec<(Box<str>, usize)>,
     /// Where any other segment leads.
     param: Option<usize>,
     /// Endpoints that end here.
@@ -53,7 +56,7 @@ impl Matcher {
     }
 
     /// See [`super::Profile::find`].
-    pub(super) fn find(&self, method: &Method, segments: &[&str]) -> Found {
+    pub(super) fn find<S: AsRef<str>>(&self, method: &Method, segments: &[S]) -> Found {
         if let Some(index) = self.search(0, segments, method) {
             return Found::Endpoint(index);
         }
@@ -63,15 +66,16 @@ impl Matcher {
     }
 
     /// Depth first, literal before parameter; the tree's own depth bounds the recursion.
-    fn search(&self, at: usize, segments: &[&str], method: &Method) -> Option<usize> {
+    fn search<S: AsRef<str>>(&self, at: usize, segments: &[S], method: &Method) -> Option<usize> {
         let node = &self.nodes[at];
         let Some((first, rest)) = segments.split_first() else { return node.endpoint(method) };
+        let first = first.as_ref();
         let by_literal = node.literal(first).and_then(|next| self.search(next, rest, method));
         by_literal.or_else(|| self.search(node.param_for(first)?, rest, method))
     }
 
     /// Collects the methods of every template that fits.
-    fn methods(&self, at: usize, segments: &[&str], methods: &mut Vec<Method>) {
+    fn methods<S: AsRef<str>>(&self, at: usize, segments: &[S], methods: &mut Vec<Method>) {
         let node = &self.nodes[at];
         let Some((first, rest)) = segments.split_first() else {
             let new = node.endpoints.iter().map(|(method, _)| method);
@@ -82,21 +86,22 @@ impl Matcher {
             }
             return;
         };
+        let first = first.as_ref();
         for next in [node.literal(first), node.param_for(first)].into_iter().flatten() {
             self.methods(next, rest, methods);
         }
     }
 
     fn literal_child(&mut self, at: usize, text: &str) -> usize {
-        let word = text.to_ascii_lowercase().into_bytes().into_boxed_slice();
-        match self.nodes[at].literals.binary_search_by(|(known, _)| known.cmp(&word)) {
-            Ok(position) => self.nodes[at].literals[position].1,
-            Err(position) => {
-                let child = self.push();
-                self.nodes[at].literals.insert(position, (word, child));
-                child
-            }
+        if let Some(child) = self.nodes[at].literal(text) {
+            return child;
         }
+        let child = self.push();
+        let (node, hash) = (&mut self.nodes[at], folded_hash(text));
+        let position = node.hashes.partition_point(|known| *known < hash);
+        node.hashes.insert(position, hash);
+        node.literals.insert(position, (text.to_ascii_lowercase().into_boxed_str(), child));
+        child
     }
 
     fn param_child(&mut self, at: usize) -> usize {
@@ -116,8 +121,14 @@ impl Matcher {
 
 impl Node {
     fn literal(&self, segment: &str) -> Option<usize> {
-        let position = self.literals.binary_search_by(|(known, _)| folded_cmp(known, segment)).ok()?;
-        Some(self.literals[position].1)
+        let is = |(known, _): &&(Box<str>, usize)| known.eq_ignore_ascii_case(segment);
+        if self.literals.len() <= FEW {
+            return self.literals.iter().find(is).map(|(_, next)| *next);
+        }
+        let hash = folded_hash(segment);
+        let first = self.hashes.partition_point(|known| *known < hash);
+        let same = self.hashes[first..].iter().take_while(|known| **known == hash).count();
+        self.literals[first..first + same].iter().find(is).map(|(_, next)| *next)
     }
 
     /// A parameter is never empty.
@@ -131,7 +142,32 @@ impl Node {
     }
 }
 
-/// Compares a lower-case literal with a segment whose ASCII case does not matter.
-fn folded_cmp(lower: &[u8], segment: &str) -> Ordering {
-    lower.iter().copied().cmp(segment.bytes().map(|byte| byte.to_ascii_lowercase()))
+/// FNV-1a over the letters in lower case. Literals come from the profile, so nobody outside can make two of them collide;
+/// what a client sends is compared in full.
+fn folded_hash(segment: &str) -> u32 {
+    segment
+        .bytes()
+        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_literals_with_one_hash_are_told_apart() {
+        // A known pair of words with the same 32-bit FNV-1a.
+        assert_eq!(folded_hash("costarring"), folded_hash("liquid"));
+        let mut matcher = Matcher::new();
+        for word in ["a", "b", "c", "d"] {
+            matcher.literal_child(0, word);
+        }
+        let (one, other) = (matcher.literal_child(0, "costarring"), matcher.literal_child(0, "Liquid"));
+        assert_ne!(one, other);
+        let node = &matcher.nodes[0];
+        assert_eq!(
+            [node.literal("CostarrinG"), node.literal("liquid"), node.literal("lamp")],
+            [Some(one), Some(other), None]
+        );
+    }
 }

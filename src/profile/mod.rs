@@ -154,7 +154,7 @@ impl Profile {
 
     /// Finds the endpoint for decoded path segments (below the base path). Literals are compared without regard to
     /// ASCII case and win over parameters, segment by segment; `HEAD` finds what `GET` finds.
-    pub fn find(&self, method: &Method, segments: &[&str]) -> Found {
+    pub fn find<S: AsRef<str>>(&self, method: &Method, segments: &[S]) -> Found {
         self.matcher.find(method, segments)
     }
 

@@ -74,7 +74,7 @@ fn a_known_path_with_another_method_names_the_methods_it_has() {
 #[test]
 fn a_parameter_is_never_empty() {
     assert_eq!(channelengine().find(&Method::GET, &["v2", "products", ""]), Found::Nothing);
-    assert_eq!(channelengine().find(&Method::GET, &[]), Found::Nothing);
+    assert_eq!(channelengine().find::<&str>(&Method::GET, &[]), Found::Nothing);
 }
 
 #[test]

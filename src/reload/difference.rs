@@ -92,9 +92,6 @@ pub(super) fn in_running_order(running: &Config, mut new: Config) -> Config {
 
 /// What differs of what can be taken over. Both have the same upstreams in the same order.
 pub(super) fn between(old: &Config, new: &Config) -> Difference {
-    let by_name = |config: &Config| -> HashMap<String, Integration> {
-        config.integrations.iter().map(|it| (it.name.to_string(), it.clone())).collect()
-    };
     let (former, now) = (by_name(old), by_name(new));
     let names = |config: &Config, wanted: &dyn Fn(&Integration) -> bool| {
         config.integrations.iter().filter(|it| wanted(it)).map(|it| it.name.to_string()).collect()
@@ -103,9 +100,13 @@ pub(super) fn between(old: &Config, new: &Config) -> Difference {
     Difference {
         added: names(new, &|it| !former.contains_key(&*it.name)),
         removed: names(old, &|it| !now.contains_key(&*it.name)),
-        changed: names(new, &|it| former.get(&*it.name).is_some_and(|old| old != it)),
+        changed: names(new, &|it| former.get(&*it.name).is_some_and(|old| *old != it)),
         limits: pairs.filter(|(old, new)| old.limit != new.limit).map(|(old, _)| old.name.to_string()).collect(),
     }
+}
+
+fn by_name(config: &Config) -> HashMap<&str, &Integration> {
+    config.integrations.iter().map(|it| (&*it.name, it)).collect()
 }
 
 impl std::fmt::Display for Difference {

@@ -13,8 +13,8 @@ GROWTH_KIB, GROWTH_PART = 1536, 0.05
 
 
 def memory(samples):
-    """Flat: the medians of the last two thirds of the samples, warm-up left out, differ by little. The median does not
-    mind that some large bodies are under way at the moment of a sample."""
+    """Flat: the medians of the last two thirds of the samples, warm-up left out, differ by little. They are taken at rest;
+    slow clients may hold something even then, and the median does not mind."""
     third = len(samples) // 3
     before, after = statistics.median(samples[third:2 * third]), statistics.median(samples[2 * third:])
     allowed = max(GROWTH_KIB, GROWTH_PART * before)

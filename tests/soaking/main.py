@@ -54,7 +54,8 @@ class Soak:
         return not self.wrong
 
     def watch(self):
-        """Samples once a second, tells how things are every ten."""
+        """Tells how things are every ten seconds. Memory is judged at rest: before each sample the traffic pauses for two
+        seconds, so that what calls hold while they are under way, more on a busy machine, is not taken for a leak."""
         began, seconds = time.monotonic(), self.args.minutes * 60
         warm_up = min(seconds / 4, 300)
         for second in range(1, int(seconds) + 1):
@@ -62,8 +63,12 @@ class Soak:
             if self.gate.process.poll() is not None:
                 self.wrong.append(f"the gate ended by itself with {self.gate.process.returncode}")
                 return
-            if second > warm_up:
-                self.samples.append(self.gate.memory())
+            if second % 10 == 7:
+                self.traffic.rest.set()
+            if second % 10 == 9:
+                if second > warm_up:
+                    self.samples.append(self.gate.memory())
+                self.traffic.rest.clear()
             if second % 10 == 0:
                 print(f"{second:6} s  {self.tally.total():8} replies  {self.gate.memory() / 1024:6.1f} MiB  "
                       f"{self.gate.descriptors():4} descriptors  {self.gate.processor():7.1f} s CPU  "

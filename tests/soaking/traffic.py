@@ -20,7 +20,7 @@ class Traffic:
 
     def __init__(self, clients, tally, rate):
         self.clients, self.tally = clients, tally
-        self.stop = threading.Event()
+        self.stop, self.rest = threading.Event(), threading.Event()
         part = rate / 300
         # Kind, how many threads, turns a second over all of them. A turn of h2 is four calls.
         plan = [
@@ -52,6 +52,8 @@ class Traffic:
         state, due = {}, time.monotonic() + random.random()
         while not self.stop.wait(max(0, due - time.monotonic())):
             due = max(due + 1 / rate, time.monotonic())
+            if self.rest.is_set():
+                continue
             try:
                 kind(state)
             except Exception as error:  # whatever it is, it is evidence

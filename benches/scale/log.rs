@@ -1,0 +1,79 @@
+//! A longer log: time to start behind it, and to verify it.
+
+use std::fs;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use keygate::audit::{Event, Http, Kind, Log, Outcome, Pending, Proof, Record, Steps, TlsFacts, Verdict, open};
+
+use super::gate::{Place, keygate};
+
+/// Records handed over before one waits for the disk.
+const TOGETHER: usize = 5_000;
+/// Default of `[audit] segment_size`.
+const SEGMENT: u64 = 64 * 1024 * 1024;
+
+/// Prints the table.
+pub fn run() {
+    println!("\n### A longer log\n");
+    println!(
+        "| records | size, MiB | ready after, ms | memory, MiB | `audit verify`, s |\n| ---: | ---: | ---: | ---: | ---: |"
+    );
+    for count in [10_000, 100_000, 1_000_000] {
+        let place = Place::new(1);
+        let directory = place.home().join("audit");
+        write(&directory, count);
+        let size: u64 = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+        let gate = place.start();
+        let (took, memory) = (gate.took, gate.memory());
+        drop(gate);
+        let began = Instant::now();
+        let verified = keygate().arg("--config").arg(place.config()).args(["audit", "verify"]).output().unwrap();
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+        println!(
+            "| {count} | {:.1} | {} | {:.1} | {:.2} |",
+            size as f64 / f64::from(1 << 20),
+            took.as_millis(),
+            memory as f64 / 1024.0,
+            began.elapsed().as_secs_f64()
+        );
+    }
+}
+
+/// A log as a gate would have written it, which then stopped in good order.
+fn write(directory: &std::path::Path, count: usize) {
+    let (sink, resume, _) = open(directory, SEGMENT).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let wait = |pending: Pending| runtime.block_on(pending).map(drop).unwrap();
+    for n in 1..=count {
+        let pending = log.append(&record());
+        if n % TOGETHER == 0 || n == count {
+            wait(pending);
+        }
+    }
+    log.seal().unwrap();
+}
+
+/// A read as most calls are.
+fn record() -> Record {
+    let mut record = Record::new(Kind::Call, Timestamp::now());
+    record.integration = Some("webshop".into());
+    record.proof = Some(Proof::Header);
+    record.peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
+    record.tls =
+        Some(TlsFacts { version: Some("1.3"), cipher: Some("TLS13_AES_256_GCM_SHA384"), ..TlsFacts::default() }.into());
+    record.http = Some(Http::H1);
+    record.method = Some("GET".to_owned());
+    record.endpoint = Some("GET /v2/orders".into());
+    record.verdict = Some(Verdict::Allowed);
+    record.rule = Some("orders:read".into());
+    record.status = Some(200);
+    record.upstream = Some("acme".into());
+    record.upstream_status = Some(200);
+    record.credential = Some(("acme".into(), 1));
+    record.outcome = Some(Outcome::Complete);
+    record.micros = Some(Steps::default());
+    record.event = None::<Event>;
+    record
+}
