@@ -92,6 +92,7 @@ impl Place {
         let mut config: toml_edit::DocumentMut = text.parse().unwrap();
         config["listen"]["address"] = toml_edit::value("127.0.0.1:0");
         config["listen"]["max_connections"] = toml_edit::value(10_000);
+        config["listen"]["max_connections_per_source"] = toml_edit::value(10_000);
         config["listen"]["head_timeout"] = toml_edit::value("5min");
         config["upstream"]["acme"].as_table_mut().unwrap().remove("limit");
         place.write(&config.to_string());

@@ -124,7 +124,7 @@ impl Keeper {
 
     /// Whether something else is in force now.
     fn reload(&mut self, ordered: bool) -> bool {
-        match self.read_apart(ordered) {
+        match self.read(ordered) {
             Ok(usable) if usable.sha256 == self.told.in_force && usable.certificate.is_none() => {
                 if ordered || !self.told.problems.is_empty() {
                     tracing::info!("nothing to reload: what the files say is in force");
@@ -141,21 +141,6 @@ impl Keeper {
                 self.refuse(why);
                 false
             }
-        }
-    }
-
-    /// In a thread that ends with it: what reading takes for a moment is handed back, and an idle gate stays small.
-    fn read_apart(&self, ordered: bool) -> Result<Usable, Unusable> {
-        let read = std::thread::scope(|scope| {
-            let reader =
-                std::thread::Builder::new().name("reload-read".into()).spawn_scoped(scope, || self.read(ordered));
-            reader.map(std::thread::ScopedJoinHandle::join)
-        });
-        let trouble = |why: String| Err(Unusable { sha256: None, problems: vec![why] });
-        match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(_)) => trouble("reading it failed inside the gate".to_owned()),
-            Err(error) => trouble(format!("cannot start a thread to read it: {error}")),
         }
     }
 
