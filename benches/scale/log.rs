@@ -64,7 +64,7 @@ fn record() -> Record {
     record.tls =
         Some(TlsFacts { version: Some("1.3"), cipher: Some("TLS13_AES_256_GCM_SHA384"), ..TlsFacts::default() }.into());
     record.http = Some(Http::H1);
-    record.method = Some("GET".to_owned());
+    record.method = Some("GET".into());
     record.endpoint = Some("GET /v2/orders".into());
     record.verdict = Some(Verdict::Allowed);
     record.rule = Some("orders:read".into());
