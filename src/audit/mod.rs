@@ -29,7 +29,7 @@ pub use receipt::{Pending, Receipt};
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
 pub use recover::{Recovered, open};
 pub use segment::{Directory, OpenError, SegmentFile};
-pub use verify::{Finding, Report, verify};
+pub use verify::{Finding, Report, verify, verify_bytes};
 pub use writer::{Log, Resume};
 
 /// Where lines go. One writer thread owns it.

@@ -64,6 +64,15 @@ pub fn verify(directory: &Path, mut progress: impl FnMut(u64)) -> io::Result<Rep
     Ok(walk.finish())
 }
 
+/// The same for a log that lies in memory, in one segment.
+pub fn verify_bytes(segment: &[u8]) -> Report {
+    let mut walk = Walk::default();
+    walk.report.segments = 1;
+    // Memory can be read to its end.
+    let _ = walk.lines(Path::new("memory"), io::Cursor::new(segment), true, &mut |_| ());
+    walk.finish()
+}
+
 struct Walk {
     report: Report,
     chain: Chain,
@@ -79,12 +88,22 @@ impl Default for Walk {
 
 impl Walk {
     fn segment(&mut self, path: &Path, last: bool, progress: &mut impl FnMut(u64)) -> io::Result<()> {
-        let mut reader = BufReader::with_capacity(1 << 20, File::open(path)?);
-        let (mut text, mut number) = (Vec::new(), 0);
+        let reader = BufReader::with_capacity(1 << 20, File::open(path)?);
         if !path.to_string_lossy().contains(&format!("{:020}", self.report.records)) {
             self.bad(path, 1, "the segment's name is not the number of the record that comes next");
             return Ok(());
         }
+        self.lines(path, reader, last, progress)
+    }
+
+    fn lines(
+        &mut self,
+        path: &Path,
+        mut reader: impl BufRead + Seek,
+        last: bool,
+        progress: &mut impl FnMut(u64),
+    ) -> io::Result<()> {
+        let (mut text, mut number) = (Vec::new(), 0);
         loop {
             text.clear();
             let read = reader.read_until(b'\n', &mut text)?;
@@ -165,7 +184,7 @@ impl Walk {
 
 /// What stands here has zeros in it. True when there is nothing else: room that was laid out, where the segment ends for
 /// now. Otherwise `text` is what was read at a second look: a gate that writes just now fills the room from its beginning.
-fn is_room(reader: &mut BufReader<File>, text: &mut Vec<u8>) -> io::Result<bool> {
+fn is_room(reader: &mut (impl BufRead + Seek), text: &mut Vec<u8>) -> io::Result<bool> {
     reader.seek(SeekFrom::Current(-i64::try_from(text.len()).unwrap_or(0)))?;
     text.clear();
     reader.read_until(b'\n', text)?;

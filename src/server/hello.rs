@@ -5,8 +5,7 @@
 
 use std::io;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// A hello may span several TLS records; real ones stay under 2 KB, post-quantum ones included.
 const MAX_HELLO: usize = 16 * 1024;
@@ -36,7 +35,7 @@ pub struct Hello {
 }
 
 /// Reads until the hello is whole. The bytes read are left in `buffer` for TLS to read again.
-pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<First> {
+pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<First> {
     loop {
         match parse(buffer) {
             Parsed::Done(first) => return Ok(first),
@@ -68,11 +67,10 @@ fn parse(bytes: &[u8]) -> Parsed {
             _ => Parsed::Done(First::Garbage),
         },
         // SSL 2.0 form: length with the high bit set, then the message type.
-        [high, _, kind, ..] if high & 0x80 != 0 => Parsed::Done(if *kind == CLIENT_HELLO {
-            First::Outdated(Hello { versions: ssl2_versions(bytes), ..Hello::default() })
-        } else {
-            First::Garbage
-        }),
+        [high, _, kind, ..] if high & 0x80 != 0 && *kind != CLIENT_HELLO => Parsed::Done(First::Garbage),
+        [high, _, _, major, minor, ..] if high & 0x80 != 0 => {
+            Parsed::Done(First::Outdated(Hello { versions: ssl2_versions(*major, *minor), ..Hello::default() }))
+        }
         [high, ..] if high & 0x80 != 0 => Parsed::More,
         [letter, ..] if letter.is_ascii_alphabetic() => Parsed::Done(First::Http),
         _ => Parsed::Done(First::Garbage),
@@ -80,9 +78,9 @@ fn parse(bytes: &[u8]) -> Parsed {
 }
 
 /// A client that speaks SSL 2.0 form may still mean SSL 3.0 or TLS 1.0; no current one does.
-fn ssl2_versions(bytes: &[u8]) -> Vec<&'static str> {
-    match bytes.get(3..5) {
-        Some([3, minor]) => version(0x0300 | u16::from(*minor)).into_iter().chain(["SSL 2.0 form"]).collect(),
+fn ssl2_versions(major: u8, minor: u8) -> Vec<&'static str> {
+    match major {
+        3 => version(0x0300 | u16::from(minor)).into_iter().chain(["SSL 2.0 form"]).collect(),
         _ => vec!["SSL 2.0"],
     }
 }

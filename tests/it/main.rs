@@ -11,6 +11,7 @@ mod architecture;
 mod audit;
 mod cli;
 mod clients;
+mod corpus;
 mod descriptors;
 mod floods;
 mod framing;
