@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -44,16 +44,15 @@ pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume,
         resume = end_of(previous)?;
         intents.earlier(before, last)?;
     }
-    let bytes = std::fs::read(last).map_err(io(last))?;
-    let written = without_room(&bytes);
-    let whole = scan(written, &mut resume, &mut recovered, &mut intents, last)?;
-    if whole < written.len() {
+    let whole = scan(last, &mut resume, &mut recovered, &mut intents)?;
+    let (length, torn) = behind(last, whole).map_err(io(last))?;
+    if !torn.is_empty() {
         recovered.stopped = false;
-        let aside = put_aside(directory, &written[whole..], resume.next_seq).map_err(io(directory))?;
-        recovered.torn = Some(((written.len() - whole) as u64, aside));
+        let aside = put_aside(directory, &torn, resume.next_seq).map_err(io(directory))?;
+        recovered.torn = Some((torn.len() as u64, aside));
     }
-    if whole < bytes.len() {
-        truncate(last, whole as u64).map_err(io(last))?;
+    if whole < length {
+        truncate(last, whole).map_err(io(last))?;
     }
     if whole == 0 {
         // The next record's segment has the same name.
@@ -62,55 +61,71 @@ pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume,
     Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered))
 }
 
-/// The last record of a segment that has a successor, so is whole.
-fn end_of(path: &Path) -> Result<Resume, OpenError> {
-    let bytes = std::fs::read(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-    let bytes = without_room(&bytes);
-    let lines = memchr::memchr_iter(b'\n', bytes).count() as u64;
-    let last = bytes.strip_suffix(b"\n").and_then(|b| b.rsplit(|b| *b == b'\n').next()).and_then(Line::parse);
-    match last {
-        Some(line) => Ok(Resume { next_seq: line.seq + 1, chain: line.chain }),
-        None => {
-            Err(OpenError::Damaged { path: path.to_owned(), line: lines + 1, what: "its last record is not whole" })
-        }
+/// Hands the lines of a segment to `see`, one at a time: a whole segment need not lie in memory. Ends where `see` says no.
+fn each_line(path: &Path, mut see: impl FnMut(&[u8]) -> Result<bool, OpenError>) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(io)?);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).map_err(io)? > 0 && see(&line)? {
+        line.clear();
     }
+    Ok(())
 }
 
-/// A segment's bytes without the zeros that were laid out ahead of its records.
-fn without_room(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)]
+/// The last record of a segment that has a successor, so is whole.
+fn end_of(path: &Path) -> Result<Resume, OpenError> {
+    let (mut lines, mut last) = (0, None);
+    each_line(path, |line| {
+        // Zeros at the end are room that was laid out.
+        if line.iter().any(|byte| *byte != 0) {
+            lines += 1;
+            let parsed = line.strip_suffix(b"\n").and_then(Line::parse);
+            last = parsed.map(|line| Resume { next_seq: line.seq + 1, chain: line.chain });
+        }
+        Ok(true)
+    })?;
+    last.ok_or_else(|| OpenError::Damaged {
+        path: path.to_owned(),
+        line: lines + 1,
+        what: "its last record is not whole",
+    })
 }
 
 /// Walks the last segment; says how many of its bytes are whole records.
-fn scan(
-    bytes: &[u8],
-    resume: &mut Resume,
-    recovered: &mut Recovered,
-    intents: &mut Intents,
-    path: &Path,
-) -> Result<usize, OpenError> {
+fn scan(path: &Path, resume: &mut Resume, recovered: &mut Recovered, intents: &mut Intents) -> Result<u64, OpenError> {
     let mut chain = Chain::new(resume.chain);
     let (mut whole, mut number) = (0, 0);
-    for line in bytes.split_inclusive(|b| *b == b'\n') {
+    each_line(path, |line| {
         number += 1;
         let text = line.strip_suffix(b"\n");
         let parsed = text.and_then(Line::parse).filter(|l| l.seq == resume.next_seq && l.continues(&mut chain));
         let (Some(parsed), Some(text)) = (parsed, text) else {
             // A torn batch ends the file. A whole record that does not fit was not torn.
-            let whole_but_wrong = text.and_then(Line::parse).is_some();
-            if whole_but_wrong {
+            if text.and_then(Line::parse).is_some() {
                 let what = "a whole record does not continue the one before it";
                 return Err(OpenError::Damaged { path: path.to_owned(), line: number, what });
             }
-            break;
+            return Ok(false);
         };
         recovered.stopped = matches!(glance(text), Some(Glance::Stopped));
         intents.see(text);
-        whole += line.len();
+        whole += line.len() as u64;
         *resume = Resume { next_seq: parsed.seq + 1, chain: parsed.chain };
-    }
+        Ok(true)
+    })?;
     recovered.unknown = intents.0.iter().cloned().collect();
     Ok(whole)
+}
+
+/// How long a segment is, and what stands behind its whole records, without the zeros that were laid out ahead.
+fn behind(path: &Path, whole: u64) -> io::Result<(u64, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(whole))?;
+    let mut torn = Vec::new();
+    file.read_to_end(&mut torn)?;
+    let length = whole + torn.len() as u64;
+    torn.truncate(torn.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1));
+    Ok((length, torn))
 }
 
 /// Ids of writes whose outcome has not been seen.
@@ -140,12 +155,10 @@ impl Intents {
             searched += std::fs::metadata(earliest).map_err(io(earliest))?.len();
         }
         for path in &before[from..] {
-            let mut lines = BufReader::new(File::open(path).map_err(io(path))?);
-            let mut line = Vec::new();
-            while lines.read_until(b'\n', &mut line).map_err(io(path))? > 0 {
-                self.see(&line);
-                line.clear();
-            }
+            each_line(path, |line| {
+                self.see(line);
+                Ok(true)
+            })?;
         }
         Ok(())
     }
@@ -164,7 +177,7 @@ fn begins_a_run(path: &Path) -> io::Result<bool> {
 fn written(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut segments = list(directory)?;
     while let Some(last) = segments.last() {
-        if std::fs::read(last)?.iter().any(|byte| *byte != 0) {
+        if !is_blank(last)? {
             break;
         }
         std::fs::remove_file(last)?;
@@ -172,6 +185,22 @@ fn written(directory: &Path) -> io::Result<Vec<PathBuf>> {
         segments.pop();
     }
     Ok(segments)
+}
+
+/// Whether a segment holds nothing, or nothing but room.
+fn is_blank(path: &Path) -> io::Result<bool> {
+    let mut reader = BufReader::new(File::open(path)?);
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let read = bytes.len();
+        reader.consume(read);
+    }
 }
 
 fn put_aside(directory: &Path, torn: &[u8], seq: u64) -> io::Result<PathBuf> {

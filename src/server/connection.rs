@@ -143,22 +143,29 @@ impl Connection {
         let served = match http {
             Http::H1 => {
                 seat.talks(Talk::H1);
-                obey::serve(seat, self.http1(*stream, &peer)).await
+                obey::serve(seat, self.http1(stream, &peer)).await
             }
             Http::H2 => {
                 seat.talks(Talk::H2);
-                let (stream, watch) = frames::guard(*stream, seat.clone(), peer.abandoned.clone());
-                let served = obey::serve(seat, self.http2(stream, &peer)).await;
-                if let Some(word) = watch.ended() {
-                    self.last_word(word, &peer).await;
-                }
-                served
+                // Boxed: a connection need not carry the room for what it does not speak.
+                Box::pin(self.guarded(stream, &peer)).await
             }
         };
         match served {
             Ok(served) => self.note_error(&peer, served),
             Err(why) => self.cut(why, &peer),
         }
+    }
+
+    /// HTTP/2 behind its guard, which has the last word.
+    async fn guarded(&self, stream: Box<Secured>, peer: &Arc<Peer>) -> Result<hyper::Result<()>, Cut> {
+        let seat = &self.taken.seat;
+        let (stream, watch) = frames::guard(*stream, seat.clone(), peer.abandoned.clone());
+        let served = obey::serve(seat, self.http2(stream, peer)).await;
+        if let Some(word) = watch.ended() {
+            self.last_word(word, peer).await;
+        }
+        served
     }
 
     /// Puts on record what a client did to HTTP/2, and tells it.
@@ -187,14 +194,17 @@ impl Connection {
         }
     }
 
-    fn http1(&self, stream: Secured, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
+    fn http1(&self, stream: Box<Secured>, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
         let connection = hyper::server::conn::http1::Builder::new()
             // The sweep sees to it; hyper's own would count an idle connection's time too, with a timer for each head.
             .header_read_timeout(None)
             .max_header_size(self.settings.hard_head())
             .max_buf_size(self.settings.hard_head().max(ROOM))
             .max_headers(256)
-            .serve_connection(TokioIo::new(HalfClosed::new(stream, self.taken.seat.clone())), self.service(peer, None));
+            .serve_connection(
+                TokioIo::new(HalfClosed::new(*stream, self.taken.seat.clone())),
+                self.service(peer, None),
+            );
         Box::pin(connection)
     }
 
