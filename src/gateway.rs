@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -240,7 +240,7 @@ fn allowed(entry: &mut Entry, injected: &Injected, upstream: &Arc<str>) {
     entry.record.verdict = Some(Verdict::Allowed);
     entry.record.upstream = Some(upstream.clone());
     entry.record.credential = Some(injected.credential.clone());
-    entry.record.limit_left = injected.left.map(|left| left.calls);
+    entry.record.limit_left = injected.left.as_ref().map(|left| left.calls);
 }
 
 /// The refusal as a reply, and in the record.
@@ -275,7 +275,8 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
     }
     if let Refusal::Limit(why) = refusal {
         entry.record.limit_left = Some(0);
-        let left = Left { level: why.bucket.level, quota: why.bucket.quota, calls: 0 };
+        let policy = why.bucket.policy();
+        let left = Left { level: why.bucket.level, policy, quota: why.bucket.quota, calls: 0 };
         say_limit(&mut reply, left, why.seconds());
     }
     reply
@@ -292,14 +293,13 @@ fn say_what_is_left(reply: &mut Reply, left: Option<Left>) {
 }
 
 fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
-    let name = left.level.policy();
+    const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+    const NOW: HeaderName = HeaderName::from_static("ratelimit");
     let headers = &mut reply.head_mut().headers;
-    let policy = format!("\"{name}\";q={};w={}", left.quota.count, left.quota.period.as_secs().max(1));
-    let now = format!("\"{name}\";r={};t={reset}", left.calls);
-    for (field, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(field, value);
-        }
+    headers.insert(POLICY, left.policy);
+    let now = format!("\"{}\";r={};t={reset}", left.level.policy(), left.calls);
+    if let Ok(now) = HeaderValue::try_from(now) {
+        headers.insert(NOW, now);
     }
 }
 

@@ -14,6 +14,7 @@
 //! - [`audit`]: the record of every call, durable before the reply ends.
 //! - [`vault`]: where credentials lie, and the one place that puts one into a request.
 //! - [`limit`]: rate limits.
+//! - [`crypto`]: the cipher suites of both sides, in order.
 //! - [`upstream`]: verified TLS to the merchant API.
 //!
 //! The call's way.
@@ -42,6 +43,7 @@ pub mod body;
 pub mod audit;
 pub mod vault;
 pub mod limit;
+pub mod crypto;
 pub mod upstream;
 pub mod descriptors;
 pub mod metrics;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -268,7 +268,7 @@ impl Refusal {
 /// Header that names the refusal.
 pub const REFUSAL_HEADER: &str = "keygate-refusal";
 /// Header that names the record.
-pub const RECORD_HEADER: &str = "keygate-record";
+pub const RECORD_HEADER: HeaderName = HeaderName::from_static("keygate-record");
 
 const ENCODE: &str = "send the target in its plain form, each value percent-encoded once";
 

@@ -12,11 +12,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How much longer to rest. A batch of one is a quiet log, where nobody is made to wait. After a larger one, what
-    /// arrives meanwhile goes into the next one together.
-    pub(super) fn rest(&self) -> Option<Duration> {
+    /// How much longer to rest, when so many calls are about to come. A batch of one is a quiet log, where nobody is made to
+    /// wait, unless more clients are in their handshakes: each of them brings a record soon. After a larger one, what arrives
+    /// meanwhile goes into the next one together.
+    pub(super) fn rest(&self, coming: u64) -> Option<Duration> {
         let (began, records) = self.last?;
-        BUSY.checked_sub(began.elapsed()).filter(|left| records > 1 && !left.is_zero())
+        BUSY.checked_sub(began.elapsed()).filter(|left| (records > 1 || coming > 1) && !left.is_zero())
     }
 
     /// So many records are worth a sync before the rest is over, when nobody is left who could bring more: three in four of

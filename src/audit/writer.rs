@@ -47,6 +47,8 @@ pub(super) struct Shared {
     work: Condvar,
     /// How many records are durable; read without the lock.
     pub(super) durable: AtomicU64,
+    /// Calls that are about to come.
+    coming: AtomicU64,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
     pub(super) open: AtomicBool,
 }
@@ -66,6 +68,15 @@ pub(super) struct Queue {
     idle: bool,
     /// The writer rests, and would go on at once for this many records when nobody can bring more.
     resting: Option<usize>,
+}
+
+/// A call that is about to come.
+pub struct Coming(Arc<Shared>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.coming.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether the writer is to end once nothing is left to write.
@@ -93,6 +104,7 @@ impl Log {
             queue: Mutex::default(),
             work: Condvar::new(),
             durable: AtomicU64::new(0),
+            coming: AtomicU64::new(0),
             open: AtomicBool::new(true),
         });
         let writer = shared.clone();
@@ -108,6 +120,7 @@ impl Log {
     /// The same for one of `under_way` calls: once all of them wait for their records, the writer need not wait for more.
     pub fn append_among(&self, record: &Record, under_way: u64) -> Pending {
         let shared = &self.0.shared;
+        let under_way = under_way.saturating_add(shared.coming.load(Ordering::Relaxed));
         let mut queue = lock(&shared.queue);
         let state = match queue.take(record, under_way) {
             Ok(position) => State::Waiting(shared.clone(), position, None),
@@ -115,6 +128,13 @@ impl Log {
         };
         shared.wake_writer(queue);
         Pending::new(state)
+    }
+
+    /// A call is about to come: its client is in its handshake. While several are, the writer lets their records come
+    /// together. Ends when what it returns is dropped.
+    pub fn expect(&self) -> Coming {
+        self.0.shared.coming.fetch_add(1, Ordering::Relaxed);
+        Coming(self.0.shared.clone())
     }
 
     /// Lets the tasks of this thread wait for their receipts together: one wake-up from the writer for all that a batch
@@ -297,7 +317,7 @@ fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace) -> Stop {
     taken.ends.clear();
     let mut queue = lock(&shared.queue);
     queue.resting = Some(pace.enough()).filter(|_| queue.stop == Stop::No);
-    while let Some(left) = pace.rest().filter(|_| queue.resting.is_some()) {
+    while let Some(left) = pace.rest(shared.coming.load(Ordering::Relaxed)).filter(|_| queue.resting.is_some()) {
         queue = shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     (queue.resting, queue.idle) = (None, false);

@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 pub struct Scrubber {
     searcher: AhoCorasick,
     spellings: Vec<Zeroizing<Vec<u8>>>,
+    /// Whether a byte begins a spelling.
+    first: [bool; 256],
     longest: usize,
     /// Finds the key in text whose percent-escapes were undone, whatever bytes of it were escaped.
     plain: AhoCorasick,
@@ -57,6 +59,8 @@ impl Scrubber {
         }
         let spellings = spellings(key);
         let longest = spellings.iter().map(|s| s.len()).max().unwrap_or(0);
+        let mut first = [false; 256];
+        spellings.iter().filter_map(|s| s.first()).for_each(|&byte| first[usize::from(byte)] = true);
         let searcher = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::DFA))
             .match_kind(MatchKind::LeftmostLongest)
@@ -67,6 +71,7 @@ impl Scrubber {
         Some(Self {
             searcher,
             spellings,
+            first,
             longest: longest.max(key.len() * 3),
             plain,
             key: Zeroizing::new(key.to_vec()),
@@ -113,7 +118,8 @@ impl Scrubber {
         let from = bytes.len().saturating_sub(self.longest.saturating_sub(1));
         let literal = (from..bytes.len()).find(|&at| {
             let tail = &bytes[at..];
-            self.spellings.iter().any(|s| s.len() > tail.len() && s.starts_with(tail))
+            self.first[usize::from(tail[0])]
+                && self.spellings.iter().any(|s| s.len() > tail.len() && s.starts_with(tail))
         });
         let escaped = memchr::memchr(b'%', &bytes[from..]).and_then(|_| self.open_escaped(&bytes[from..]));
         let open = literal.into_iter().chain(escaped.map(|at| from + at)).min();
@@ -140,30 +146,31 @@ impl Scrubber {
 /// The state of one reply stream.
 pub struct Scrub {
     scrubber: Arc<Scrubber>,
-    carried: BytesMut,
+    /// The end of what came last, which could begin a spelling.
+    carried: Bytes,
     count: u32,
 }
+
+/// What is known to be clean, in order. Mostly one of the two is empty.
+pub type Clean = [Bytes; 2];
 
 impl Scrub {
     /// At the beginning of a stream.
     pub fn new(scrubber: Arc<Scrubber>) -> Self {
-        Self { scrubber, carried: BytesMut::new(), count: 0 }
+        Self { scrubber, carried: Bytes::new(), count: 0 }
     }
 
-    /// Takes a chunk in, gives back what is known to be clean (perhaps nothing yet).
-    pub fn next(&mut self, chunk: Bytes) -> Bytes {
-        let mut clean = self.join(chunk);
+    /// Takes a chunk in, gives back what is known to be clean (perhaps nothing yet). A clean chunk is not copied.
+    pub fn next(&mut self, chunk: Bytes) -> Clean {
+        let [before, mut clean] = self.join(chunk);
         let open = self.scrubber.open_end(&clean);
-        if open > 0 {
-            let tail = clean.split_off(clean.len() - open);
-            self.carried.extend_from_slice(&tail);
-        }
-        clean
+        self.carried = clean.split_off(clean.len() - open);
+        [before, clean]
     }
 
     /// What was carried when the stream ended: the beginning of a spelling that was none.
     pub fn end(&mut self) -> Bytes {
-        self.carried.split().freeze()
+        std::mem::take(&mut self.carried)
     }
 
     /// How often the key was cut out so far.
@@ -171,14 +178,23 @@ impl Scrub {
         self.count
     }
 
-    fn join(&mut self, chunk: Bytes) -> Bytes {
-        let chunk = if self.carried.is_empty() {
-            chunk
-        } else {
-            self.carried.extend_from_slice(&chunk);
-            self.carried.split().freeze()
-        };
-        let (clean, count) = self.scrubber.whole(chunk);
+    /// What was carried, and the chunk behind it: apart where no spelling lies across their border, else as one.
+    fn join(&mut self, chunk: Bytes) -> Clean {
+        let carried = std::mem::take(&mut self.carried);
+        if carried.is_empty() {
+            return [carried, self.cut_out(chunk)];
+        }
+        let near = chunk.len().min(self.scrubber.longest);
+        let border = [&carried[..], &chunk[..near]].concat();
+        if near == chunk.len() || self.scrubber.finds(&border) {
+            let whole = [&carried[..], &chunk[..]].concat();
+            return [Bytes::new(), self.cut_out(whole.into())];
+        }
+        [carried, self.cut_out(chunk)]
+    }
+
+    fn cut_out(&mut self, bytes: Bytes) -> Bytes {
+        let (clean, count) = self.scrubber.whole(bytes);
         self.count = self.count.saturating_add(count);
         clean
     }
@@ -267,7 +283,7 @@ mod tests {
         let mut scrub = Scrub::new(scrubber.clone());
         let mut out = Vec::new();
         for chunk in chunks {
-            out.extend(scrub.next(Bytes::copy_from_slice(chunk)));
+            out.extend(scrub.next(Bytes::copy_from_slice(chunk)).concat());
         }
         out.extend(scrub.end());
         (out, scrub.count())
@@ -288,7 +304,8 @@ mod tests {
             texts.push(dotnet_escaped(key));
             texts.push(serde_json::to_vec(std::str::from_utf8(key).unwrap()).unwrap());
             for text in texts {
-                let whole = [b"{\"Message\":\"API key is unknown: ", &text[..], b"\"}"].concat();
+                // Long enough behind the key that a chunk is looked at near its border only.
+                let whole = [b"{\"Message\":\"API key is unknown: ", &text[..], b"\"}", &[b' '; 400]].concat();
                 for at in 0..=whole.len() {
                     let (clean, count) = stream(&scrubber, &[&whole[..at], &whole[at..]]);
                     assert_eq!((clean.len(), count), (whole.len(), 1), "{at}: {}", String::from_utf8_lossy(&whole));

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use crate::config::{Config, Quota};
 use crate::policy::Permit;
 
@@ -21,6 +23,16 @@ pub struct Bucket {
     pub quota: Quota,
     /// What it limits.
     pub level: Level,
+}
+
+impl Bucket {
+    /// What it grants, as the `ratelimit-policy` field says it.
+    pub fn policy(&self) -> HeaderValue {
+        let Quota { count, period, .. } = self.quota;
+        let text = format!("\"{}\";q={count};w={}", self.level.policy(), period.as_secs().max(1));
+        // Words and numbers are a header value.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
 }
 
 /// How wide a bucket is.
@@ -82,18 +94,20 @@ struct Buckets {
     upstream: Option<Place>,
 }
 
-/// A bucket's position, and its quota.
-#[derive(Clone, Copy)]
+/// A bucket's position, and its `ratelimit-policy`.
+#[derive(Clone)]
 struct Place {
     bucket: usize,
-    quota: Quota,
+    policy: HeaderValue,
 }
 
 /// How full the narrowest limit of a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Which limit.
     pub level: Level,
+    /// It as the `ratelimit-policy` field says it.
+    pub policy: HeaderValue,
     /// Its quota.
     pub quota: Quota,
     /// Calls that could be made at once now.
@@ -111,7 +125,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// How full the narrowest limit is; `None` where no limit applies.
-    pub fn left(&self) -> Option<Left> {
+    pub fn left(self) -> Option<Left> {
         self.left
     }
 }
@@ -170,18 +184,19 @@ impl Limits {
     /// Takes a place in every limit that applies, narrow before wide.
     pub fn take(&self, permit: &Permit) -> Result<Ticket, Limited> {
         let buckets = &self.by_integration[permit.integration().index];
-        let narrow = buckets.endpoints.iter().find(|(e, _)| *e == permit.endpoint_index()).map(|(_, b)| *b);
-        let levels =
-            [(Level::Endpoint, narrow), (Level::Integration, buckets.own), (Level::Upstream, buckets.upstream)];
-        let mut left: Option<Left> = None;
-        for (level, place) in levels {
-            let Some(Place { bucket, quota }) = place else { continue };
-            let calls =
-                self.store.take(bucket).map_err(|wait| Limited { bucket: self.buckets[bucket].clone(), wait })?;
-            if left.is_none_or(|narrowest| calls < narrowest.calls) {
-                left = Some(Left { level, quota, calls });
+        let narrow = buckets.endpoints.iter().find(|(e, _)| *e == permit.endpoint_index()).map(|(_, place)| place);
+        let mut narrowest: Option<(u32, &Place)> = None;
+        for place in [narrow, buckets.own.as_ref(), buckets.upstream.as_ref()].into_iter().flatten() {
+            let refused = |wait| Limited { bucket: self.buckets[place.bucket].clone(), wait };
+            let calls = self.store.take(place.bucket).map_err(refused)?;
+            if narrowest.is_none_or(|(fewest, _)| calls < fewest) {
+                narrowest = Some((calls, place));
             }
         }
+        let left = narrowest.map(|(calls, place)| {
+            let Bucket { level, quota, .. } = self.buckets[place.bucket];
+            Left { level, policy: place.policy.clone(), quota, calls }
+        });
         Ok(Ticket { left })
     }
 }
@@ -190,8 +205,10 @@ impl Limits {
 fn lay_out(config: &Config) -> (Vec<Bucket>, Vec<Buckets>) {
     let mut buckets = Vec::new();
     let mut add = |name: String, quota: Quota, level| {
-        buckets.push(Bucket { name: name.into(), quota, level });
-        Place { bucket: buckets.len() - 1, quota }
+        let bucket = Bucket { name: name.into(), quota, level };
+        let policy = bucket.policy();
+        buckets.push(bucket);
+        Place { bucket: buckets.len() - 1, policy }
     };
     let wide: Vec<_> = config
         .upstreams
@@ -208,7 +225,7 @@ fn lay_out(config: &Config) -> (Vec<Bucket>, Vec<Buckets>) {
                 .iter()
                 .map(|&(e, quota)| (e, add(format!("{}/{}", it.name, endpoints[e].name), quota, Level::Endpoint)))
                 .collect(),
-            upstream: wide[it.upstream],
+            upstream: wide[it.upstream].clone(),
         });
     }
     (buckets, by_integration)

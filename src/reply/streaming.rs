@@ -37,6 +37,8 @@ pub enum ReplyBody {
 pub struct Streaming {
     source: Source,
     hold: Hold,
+    /// May go, behind what went before it.
+    next: Option<Bytes>,
     entry: Entry,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
@@ -58,7 +60,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, Cut>>>;
 
 impl Streaming {
     pub(super) fn new(source: Source, entry: Entry) -> Self {
-        Self { source, hold: Hold::default(), entry, stage: Stage::Start, timer: None }
+        Self { source, hold: Hold::default(), next: None, entry, stage: Stage::Start, timer: None }
     }
 
     fn emit(&mut self, bytes: Bytes) -> Polled {
@@ -67,8 +69,14 @@ impl Streaming {
     }
 
     fn take(&mut self, data: Bytes) -> Option<Bytes> {
-        let clean = self.source.scrub.next(data);
-        self.hold.next(clean)
+        let [before, clean] = self.source.scrub.next(data);
+        let first = self.hold.next(before);
+        let second = self.hold.next(clean);
+        if first.is_none() {
+            return second;
+        }
+        self.next = second;
+        first
     }
 
     fn cut(&mut self, why: &UpstreamError) -> Polled {
@@ -82,6 +90,9 @@ impl Streaming {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Polled {
+        if let Some(bytes) = self.next.take() {
+            return self.emit(bytes);
+        }
         loop {
             match Pin::new(&mut self.source.inbound.body).poll_frame(cx) {
                 Poll::Pending => return self.pause(cx),

@@ -100,14 +100,21 @@ impl Connection {
         }
     }
 
-    async fn accept(&self, stream: Ahead<Noted>, hello: Hello) -> Option<(Box<Secured>, TlsFacts)> {
-        match TlsAcceptor::from(self.settings.tls.clone()).accept(stream).await {
+    async fn accept(&self, mut stream: Ahead<Noted>, hello: Hello) -> Option<(Box<Secured>, TlsFacts)> {
+        let coming = self.gateway.shared().log.expect();
+        stream.take_turns();
+        let accepted = TlsAcceptor::from(self.settings.tls.clone()).accept(stream).into_fallible().await;
+        drop(coming);
+        match accepted {
             Ok(stream) => {
                 let facts = tls::facts(stream.get_ref().1, hello);
                 Some((Box::new(stream), facts))
             }
-            Err(error) => {
+            Err((error, mut stream)) => {
                 self.refuse("tls_handshake", tls::offered(hello), Some(error.to_string()));
+                // The alert, which says what is wrong. Whoever does not take it is gone.
+                stream.write_directly();
+                let _ = timeout(LINGER, stream.flush()).await;
                 None
             }
         }
@@ -135,8 +142,10 @@ impl Connection {
 
     async fn http(self, mut stream: Box<Secured>, facts: TlsFacts) {
         let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::H2 } else { Http::H1 };
-        if http == Http::H2 {
-            stream.get_mut().0.write_behind();
+        let below = stream.get_mut().0;
+        match http {
+            Http::H1 => below.write_directly(),
+            Http::H2 => below.write_behind(),
         }
         let peer = Arc::new(Peer { address: self.peer, tls: facts.into(), http, abandoned: Abandoned::default() });
         let seat = &self.taken.seat;

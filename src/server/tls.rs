@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
@@ -13,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::hello::Hello;
 use crate::audit::TlsFacts;
+use crate::crypto;
 
 /// Why the certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,17 +66,15 @@ impl ResolvesServerCert for Certificate {
     }
 }
 
-fn provider() -> CryptoProvider {
-    rustls::crypto::aws_lc_rs::default_provider()
-}
-
 /// TLS towards integrations.
 pub fn server_config(certificate: Arc<Certificate>) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
+    let mut config = ServerConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The order of suites is the gate's: clients that ask for SHA-384 first pay for it here.
+    config.ignore_client_order = true;
     // Tickets are sealed with a key that lives in this process and rotates; the cache serves TLS 1.2 session ids.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     config.session_storage = ServerSessionMemoryCache::new(4096);
@@ -98,7 +96,7 @@ pub fn read_certificate(certificate: &Path, private_key: &Path) -> Result<Pair, 
         return Err(CertificateError::Empty(certificate.display().to_string()));
     }
     let key = PrivateKeyDer::from_pem_file(private_key).map_err(unreadable("the private key", private_key))?;
-    let pair = CertifiedKey::from_der(chain, key, &provider()).map_err(CertificateError::Unusable)?;
+    let pair = CertifiedKey::from_der(chain, key, &crypto::provider()).map_err(CertificateError::Unusable)?;
     Ok(Pair(Arc::new(pair)))
 }
 

@@ -4,6 +4,9 @@
 //! large one. So: when a read was filled to the brim, the next one takes all there is, up to 64 KiB. The buffer for that
 //! belongs to the thread and is given back when it is empty: an idle connection keeps none.
 //!
+//! In a handshake, what is written waits until the other side has something to say, so that a session ticket need not have a
+//! system call of its own: it leaves with the first reply.
+//!
 //! HTTP/2 writes each reply by itself and flushes when it has none left. Written behind, the replies that a batch of the
 //! audit log releases together leave with one system call.
 
@@ -25,6 +28,19 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// When what is written leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// At once.
+    Directly,
+    /// When a read finds nothing.
+    BeforeReading,
+    /// With the next flush, and from then on at once.
+    WithFirstFlush,
+    /// With the next flush.
+    WithFlush,
+}
+
 /// The stream, and what was read of it and not asked for yet.
 pub struct Ahead<S> {
     stream: S,
@@ -33,8 +49,7 @@ pub struct Ahead<S> {
     end: usize,
     /// The last read was filled to the brim.
     fast: bool,
-    /// Whether writes wait for a flush.
-    behind: bool,
+    writes: Writes,
     /// What waits, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
@@ -44,12 +59,22 @@ impl<S> Ahead<S> {
     /// `read` was taken off the stream already and comes first.
     pub fn new(stream: S, read: Vec<u8>) -> Self {
         let end = read.len();
-        Self { stream, buffer: read, at: 0, end, fast: false, behind: false, unsent: Vec::new(), sent: 0 }
+        Self { stream, buffer: read, at: 0, end, fast: false, writes: Writes::Directly, unsent: Vec::new(), sent: 0 }
     }
 
     /// From now on, writes wait for a flush.
     pub fn write_behind(&mut self) {
-        self.behind = true;
+        self.writes = Writes::WithFlush;
+    }
+
+    /// From now on, what is written leaves when a read finds nothing: both sides of a handshake speak in turn.
+    pub fn take_turns(&mut self) {
+        self.writes = Writes::BeforeReading;
+    }
+
+    /// From now on, writes do not wait; what waits leaves with the first of them.
+    pub fn write_directly(&mut self) {
+        self.writes = if self.unsent.is_empty() { Writes::Directly } else { Writes::WithFirstFlush };
     }
 
     /// The stream itself.
@@ -81,7 +106,7 @@ fn give(buffer: Vec<u8>) {
     });
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ahead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.at < this.end {
@@ -90,7 +115,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
         }
         if !this.fast || buf.remaining() >= AHEAD {
             let before = buf.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_pending() {
+                return this.poll_turn(cx);
+            }
             this.fast = buf.remaining() == 0 && buf.filled().len() > before;
             return Poll::Ready(Ok(()));
         }
@@ -102,7 +129,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Ahead<S> {
         this.fast = end == AHEAD;
         if end == 0 {
             give(buffer);
-            return read;
+            return if read.is_pending() { this.poll_turn(cx) } else { read };
         }
         (this.buffer, this.end) = (buffer, end);
         this.hand_out(buf);
@@ -118,6 +145,14 @@ impl<S> Drop for Ahead<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Ahead<S> {
+    /// A read found nothing: the other side waits for what was not sent yet.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.writes, Writes::BeforeReading | Writes::WithFirstFlush) {
+            ready!(self.poll_unsent(cx))?;
+        }
+        Poll::Pending
+    }
+
     /// Writes out what waits.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.unsent.len() {
@@ -133,13 +168,17 @@ impl<S: AsyncWrite + Unpin> Ahead<S> {
             buffer.resize(AHEAD, 0);
             give(buffer);
         }
+        if self.writes == Writes::WithFirstFlush {
+            self.writes = Writes::Directly;
+        }
         Poll::Ready(Ok(()))
     }
 
     /// Puts what fits behind what waits; the rest, and what is large, goes the direct way.
     fn wait(&mut self, bufs: &[IoSlice<'_>]) -> Option<usize> {
         let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let fits = self.behind && self.unsent.len() + length <= AHEAD && (length < LARGE || !self.unsent.is_empty());
+        let waits = self.writes != Writes::Directly && (length < LARGE || !self.unsent.is_empty());
+        let fits = waits && self.unsent.len() + length <= AHEAD;
         fits.then(|| {
             if self.unsent.is_empty() {
                 self.unsent = take();
@@ -179,6 +218,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Ahead<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.writes == Writes::BeforeReading {
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_unsent(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -211,6 +253,20 @@ mod tests {
             buf.put_slice(&self.bytes[self.at..self.at + count]);
             self.at += count;
             self.asked += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Network {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
     }
@@ -274,6 +330,32 @@ mod tests {
             let mut all = vec![0; pieces.concat().len()];
             theirs.read_exact(&mut all).await.unwrap();
             assert!(all == pieces.concat());
+        });
+    }
+    #[test]
+    fn who_takes_turns_sends_before_waiting_and_the_rest_with_the_first_reply() {
+        use tokio::io::AsyncWriteExt;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut ahead = Ahead::new(ours, Vec::new());
+        ahead.take_turns();
+        let none = std::time::Duration::ZERO;
+        runtime.block_on(async {
+            let (mut byte, mut said) = ([0], [0; 64]);
+            ahead.write_all(b"hello").await.unwrap();
+            ahead.flush().await.unwrap();
+            assert!(tokio::time::timeout(none, theirs.read(&mut byte)).await.is_err(), "it did not wait for its turn");
+            assert!(tokio::time::timeout(none, ahead.read(&mut byte)).await.is_err());
+            assert_eq!(theirs.read(&mut said).await.unwrap(), 5);
+            theirs.write_all(b"!").await.unwrap();
+            assert_eq!(ahead.read(&mut byte).await.unwrap(), 1);
+            ahead.write_all(b"ticket").await.unwrap();
+            ahead.write_directly();
+            ahead.write_all(b"reply").await.unwrap();
+            ahead.flush().await.unwrap();
+            assert_eq!(theirs.read(&mut said).await.unwrap(), 11);
+            ahead.write_all(b"next").await.unwrap();
+            assert_eq!(theirs.read(&mut said).await.unwrap(), 4, "only the first reply waits");
         });
     }
 }
