@@ -49,6 +49,8 @@ pub(super) struct Shared {
     pub(super) durable: AtomicU64,
     /// Calls that are about to come.
     coming: AtomicU64,
+    /// Handshakes that came to their end since the last sync.
+    arrived: AtomicU64,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
     pub(super) open: AtomicBool,
 }
@@ -76,6 +78,7 @@ pub struct Coming(Arc<Shared>);
 impl Drop for Coming {
     fn drop(&mut self) {
         self.0.coming.fetch_sub(1, Ordering::Relaxed);
+        self.0.arrived.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -105,6 +108,7 @@ impl Log {
             work: Condvar::new(),
             durable: AtomicU64::new(0),
             coming: AtomicU64::new(0),
+            arrived: AtomicU64::new(0),
             open: AtomicBool::new(true),
         });
         let writer = shared.clone();
@@ -297,7 +301,7 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Re
             Stop::Seal => return sink.seal(),
             Stop::LetGo => return Ok(()),
         }
-        pace.begin(taken.ends.len());
+        pace.begin(taken.ends.len(), shared.arrived.swap(0, Ordering::Relaxed));
         let mut from = 0;
         for &end in &taken.ends {
             push_line(&mut lines, &taken.bytes[from..end], seq, &mut chain);
