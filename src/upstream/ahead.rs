@@ -25,7 +25,10 @@ const LARGE: usize = 16 * 1024;
 const KEPT: usize = 8;
 
 thread_local! {
+    /// For reading: of full length, whatever stands in them.
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    /// For writing: of full capacity, empty. To fill them up to be read into would cost more than they save.
+    static EMPTY: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// When what is written leaves.
@@ -106,6 +109,19 @@ fn give(buffer: Vec<u8>) {
     });
 }
 
+fn take_empty() -> Vec<u8> {
+    EMPTY.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(AHEAD))
+}
+
+fn give_empty(mut buffer: Vec<u8>) {
+    buffer.clear();
+    EMPTY.with_borrow_mut(|empty| {
+        if buffer.capacity() >= AHEAD && empty.len() < KEPT {
+            empty.push(buffer);
+        }
+    });
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ahead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -140,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ahead<S> {
 impl<S> Drop for Ahead<S> {
     fn drop(&mut self) {
         give(std::mem::take(&mut self.buffer));
-        give(std::mem::take(&mut self.unsent));
+        give_empty(std::mem::take(&mut self.unsent));
     }
 }
 
@@ -164,9 +180,7 @@ impl<S: AsyncWrite + Unpin> Ahead<S> {
         }
         if self.sent > 0 {
             self.sent = 0;
-            let mut buffer = std::mem::take(&mut self.unsent);
-            buffer.resize(AHEAD, 0);
-            give(buffer);
+            give_empty(std::mem::take(&mut self.unsent));
         }
         if self.writes == Writes::WithFirstFlush {
             self.writes = Writes::Directly;
@@ -181,8 +195,7 @@ impl<S: AsyncWrite + Unpin> Ahead<S> {
         let fits = waits && self.unsent.len() + length <= AHEAD;
         fits.then(|| {
             if self.unsent.is_empty() {
-                self.unsent = take();
-                self.unsent.clear();
+                self.unsent = take_empty();
             }
             for buf in bufs {
                 self.unsent.extend_from_slice(buf);
