@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admin::AdminThread;
-use crate::audit::{self, Log, ParamHasher};
+use crate::audit::{self, Log, ParamHasher, SigningKey};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
 use crate::config::{self, Config};
@@ -175,6 +175,7 @@ pub fn inspect(config: &Config) -> Vec<Failure> {
     let mut found = Vec::new();
     found.extend(server_certificate(config).err());
     found.extend(hasher(&config.audit.hash_key).err());
+    found.extend(signing_key(&config.audit.signing_key).err());
     found.extend(upstreams(config).err());
     found.extend(audit_directory(&config.audit.directory).err());
     let vault = vault(&config.vault);
@@ -202,6 +203,14 @@ fn hasher(path: &Path) -> Result<ParamHasher, Failure> {
     let key = private_file::read(path).map_err(|error| failed().because(error).hint(hint))?;
     let key: &[u8; 32] = key.as_slice().try_into().map_err(|_| failed().hint(hint))?;
     Ok(ParamHasher::new(key))
+}
+
+fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
+    let failed = || Failure::new(format!("cannot use the key that signs the audit log, `{}`", path.display()));
+    let hint = "`keygate init` makes it with the log; it must be readable by its owner only (chmod 600)";
+    let text = private_file::read(path).map_err(|error| failed().because(error).hint(hint))?;
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    SigningKey::parse(text).map_err(|error| failed().because(error).hint(hint))
 }
 
 fn vault(config: &config::Vault) -> Box<dyn Vault> {
@@ -263,7 +272,8 @@ fn audit_directory(path: &Path) -> Result<(), Failure> {
 /// The log, and what there is to say when the gate had not stopped in good order.
 fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
     let directory = &config.audit.directory;
-    let (sink, resume, recovered) = audit::open(directory, config.audit.segment_size).map_err(|error| {
+    let key = Arc::new(signing_key(&config.audit.signing_key)?);
+    let (sink, resume, recovered) = audit::open(directory, config.audit.segment_size, key).map_err(|error| {
         let hint = error.hint();
         Failure::new("cannot open the audit log").because(error).hint(hint)
     })?;
@@ -275,8 +285,22 @@ fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
 /// What recovery found, for the log and for people.
 fn told(recovered: &audit::Recovered) -> String {
     let mut text = "the gate had not stopped in good order".to_owned();
-    if let Some((bytes, aside)) = &recovered.torn {
-        let _ = write!(text, "; {bytes} torn bytes, never acknowledged, are kept in {}", aside.display());
+    if recovered.unsigned > 0 {
+        let _ = write!(text, "; the last {} records were not signed for yet", recovered.unsigned);
+    }
+    if let Some(torn) = &recovered.torn {
+        let audit::Torn { bytes, records, aside } = torn;
+        let _ = write!(
+            text,
+            "; {bytes} bytes behind the last whole record, torn or changed, are kept in {}",
+            aside.display()
+        );
+        if *records > 0 {
+            let _ = write!(text, " ({records} records among them)");
+        }
+    }
+    if recovered.rebuilt {
+        text.push_str("; the log's tree was built anew from its records");
     }
     if !recovered.unknown.is_empty() {
         let _ = write!(text, "; outcome unknown of {}", recovered.unknown.join(", "));

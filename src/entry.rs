@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use crate::audit::{Http, Kind, Log, Outcome, Pending, Record, Steps, TlsText};
+use crate::audit::{Http, Kind, Log, Outcome, Pending, Receipt, Record, Steps, TlsText};
 use crate::metrics::{InFlight, Metrics};
 use crate::profile::Envelope;
 
@@ -74,6 +74,7 @@ pub struct Entry {
     steps: Steps,
     step: Instant,
     written: bool,
+    signed_receipt: bool,
     _in_flight: InFlight,
 }
 
@@ -86,7 +87,18 @@ impl Entry {
         record.http = Some(peer.http);
         let in_flight = metrics.begin();
         let (steps, step) = (Steps::default(), Instant::now());
-        Self { record, log, metrics, envelope, gone, steps, step, written: false, _in_flight: in_flight }
+        Self {
+            record,
+            log,
+            metrics,
+            envelope,
+            gone,
+            steps,
+            step,
+            written: false,
+            signed_receipt: false,
+            _in_flight: in_flight,
+        }
     }
 
     /// The shape of refusals to this caller.
@@ -130,6 +142,18 @@ impl Entry {
         let id: &str = self.record.id.hyphenated().encode_lower(&mut buffer);
         // Hex digits and hyphens are a header value.
         HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+
+    /// The receipt of the record, for the reply.
+    pub fn receipt_header(&self, receipt: &Receipt) -> Option<HeaderValue> {
+        let text = self.log.receipt_text(receipt, self.signed_receipt)?;
+        // Base64 and digits are a header value, and the origin was checked.
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+    }
+
+    /// The caller asks for a signed receipt.
+    pub fn sign_receipt(&mut self) {
+        self.signed_receipt = true;
     }
 
     /// Whether the call left for the upstream.

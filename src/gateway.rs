@@ -10,7 +10,7 @@ use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, Record, Verdict};
+use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, RECEIPT_HEADER, Record, Verdict};
 use crate::config::Config;
 use crate::entry::{Entry, Gone, Peer};
 use crate::limit::Left;
@@ -135,6 +135,9 @@ impl Gateway {
         let query = policy.query(head.uri.query())?;
         let client = policy.identify(&head.headers, &query, Timestamp::now())?;
         identified(entry, &client);
+        if head.headers.get(RECEIPT_HEADER).is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(b"signed")) {
+            entry.sign_receipt();
+        }
         live.count_call(client.integration());
         let call = policy.read(&client, &head.method, head.uri.path(), query)?;
         self.described(entry, &call);

@@ -1,10 +1,13 @@
 //! A longer log: time to start behind it, and to verify it.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use keygate::audit::{Event, Http, Kind, Log, Outcome, Pending, Proof, Record, Steps, TlsFacts, Verdict, open};
+use keygate::audit::{
+    Event, Http, Kind, Log, Outcome, Pending, Proof, Record, SigningKey, Steps, TlsFacts, Verdict, open,
+};
 
 use super::gate::{Place, keygate};
 
@@ -42,7 +45,8 @@ pub fn run() {
 
 /// A log as a gate would have written it, which then stopped in good order.
 fn write(directory: &std::path::Path, count: usize) {
-    let (sink, resume, _) = open(directory, SEGMENT).unwrap();
+    let key = fs::read_to_string(directory.with_file_name("audit-signing.key")).unwrap();
+    let (sink, resume, _) = open(directory, SEGMENT, Arc::new(SigningKey::parse(&key).unwrap())).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let wait = |pending: Pending| runtime.block_on(pending).map(drop).unwrap();

@@ -1,53 +1,43 @@
-//! The form of a line: a record's JSON with its number and chain value as the last two fields.
+//! The form of a line: a record's JSON with its number and its entry as the last two fields.
 //!
-//! `chain` is SHA-256 over the previous record's chain value and this record's JSON without the two fields. A changed,
-//! dropped, swapped or inserted line breaks it.
+//! `entry` is `SHA-256(salt ‖ the line before ,"entry":")`: what the tree takes in for the record. It binds the number as
+//! well, and it stays when the salt is destroyed.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
-/// The running chain value.
-pub struct Chain([u8; 32]);
+use super::tree::{Hash, Leaf};
 
-impl Chain {
-    /// Goes on from a value; zeros before the first record.
-    pub fn new(value: [u8; 32]) -> Self {
-        Self(value)
-    }
+/// `,"entry":"` + 44 digits of Base64 + `"}`
+const ENTRY_FIELD: usize = ENTRY.len() + BASE64 + 2;
+const ENTRY: &[u8] = b",\"entry\":\"";
+const BASE64: usize = 44;
 
-    /// The value after this record.
-    pub fn next(&mut self, json: &[u8]) -> &[u8; 32] {
-        let mut context = Context::new(&SHA256);
-        context.update(&self.0);
-        context.update(json);
-        self.0.copy_from_slice(context.finish().as_ref());
-        &self.0
-    }
-
-    /// The same for a record whose closing brace was replaced by the two fields.
-    fn next_parts(&mut self, open: &[u8]) -> &[u8; 32] {
-        let mut context = Context::new(&SHA256);
-        context.update(&self.0);
-        context.update(open);
-        context.update(b"}");
-        self.0.copy_from_slice(context.finish().as_ref());
-        &self.0
-    }
-
-    /// The present value.
-    pub fn value(&self) -> &[u8; 32] {
-        &self.0
-    }
+/// The salted hash of a record.
+fn commit(salt: &Hash, text: &[u8]) -> Hash {
+    let mut context = Context::new(&SHA256);
+    context.update(salt);
+    context.update(text);
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }
 
-/// Appends a record's line. `json` is an object with at least one field.
-pub fn push_line(out: &mut Vec<u8>, json: &[u8], seq: u64, chain: &mut Chain) {
-    let open = json.strip_suffix(b"}").unwrap_or(json);
-    out.extend_from_slice(open);
+/// Appends a record's line; what the tree takes in for it. `json` is an object with at least one field.
+pub(super) fn push_line(out: &mut Vec<u8>, json: &[u8], seq: u64, salt: &Hash) -> Leaf {
+    let start = out.len();
+    out.extend_from_slice(json.strip_suffix(b"}").unwrap_or(json));
     out.extend_from_slice(b",\"seq\":");
     push_digits(out, seq);
-    out.extend_from_slice(b",\"chain\":\"");
-    push_hex(out, chain.next(json));
+    let entry = commit(salt, &out[start..]);
+    out.extend_from_slice(ENTRY);
+    let mut text = [0; BASE64];
+    // 32 bytes are 44 digits.
+    let _ = STANDARD.encode_slice(entry, &mut text);
+    out.extend_from_slice(&text);
     out.extend_from_slice(b"\"}\n");
+    Leaf::of(entry)
 }
 
 /// Appends a number in decimal digits.
@@ -66,63 +56,47 @@ pub fn push_digits(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for byte in bytes {
-        out.push(DIGITS[usize::from(byte >> 4)]);
-        out.push(DIGITS[usize::from(byte & 15)]);
-    }
-}
-
 /// A line taken apart.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
-    /// The record's JSON without its closing brace.
-    open: &'a [u8],
-    /// Its number.
-    pub seq: u64,
-    /// The chain value that stands in it.
-    pub chain: [u8; 32],
+pub(super) struct Line<'a> {
+    /// What the entry is a hash of.
+    text: &'a [u8],
+    /// The record's number.
+    pub(super) seq: u64,
+    /// The entry that stands in it.
+    pub(super) entry: Hash,
 }
-
-/// `,"chain":"` + 64 digits + `"}`
-const CHAIN_FIELD: usize = 10 + 64 + 2;
 
 impl<'a> Line<'a> {
     /// Takes a line (without its newline) apart by its text. `None` when it has not the form that the writer gives it.
-    pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let (rest, field) = line.split_at_checked(line.len().checked_sub(CHAIN_FIELD)?)?;
-        let digits = field.strip_prefix(b",\"chain\":\"")?.strip_suffix(b"\"}")?;
-        let mut chain = [0; 32];
-        for (byte, pair) in chain.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        let at = rest.iter().rposition(|b| !b.is_ascii_digit())? + 1;
-        let (open, digits) = rest.split_at(at);
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+        let (text, field) = line.split_at_checked(line.len().checked_sub(ENTRY_FIELD)?)?;
+        let digits = field.strip_prefix(ENTRY)?.strip_suffix(b"\"}")?;
+        let mut entry = [0; 33];
+        // One spelling only: the decoder refuses digits that stand for nothing.
+        let length = STANDARD.decode_slice(digits, &mut entry).ok()?;
+        let entry = *entry.first_chunk().filter(|_| length == 32)?;
+        let at = text.iter().rposition(|b| !b.is_ascii_digit())? + 1;
+        let (open, digits) = text.split_at(at);
         if digits.is_empty() || (digits[0] == b'0' && digits.len() > 1) {
             return None;
         }
         let seq = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        let open = open.strip_suffix(b",\"seq\":")?;
-        open.starts_with(b"{").then_some(Self { open, seq, chain })
+        (open.starts_with(b"{") && open.ends_with(b",\"seq\":")).then_some(Self { text, seq, entry })
     }
 
-    /// Whether it continues the chain, which moves on when it does.
-    pub fn continues(&self, chain: &mut Chain) -> bool {
-        let before = *chain.value();
-        if chain.next_parts(self.open) == &self.chain {
-            return true;
-        }
-        *chain = Chain::new(before);
-        false
+    /// What the entry is a hash of, behind the salt.
+    pub(super) fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// Whether the record is the one that its entry was made of.
+    pub(super) fn is_of(&self, salt: &Hash) -> bool {
+        commit(salt, self.text) == self.entry
     }
 }
 
-/// Lower-case hex only: another spelling of the same value would be another line.
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    }
+/// Whether a line was written by an earlier version, which chained records.
+pub(super) fn is_of_old(line: &[u8]) -> bool {
+    line.starts_with(b"{") && memchr::memmem::rfind(line, b",\"chain\":\"").is_some_and(|at| line.len() == at + 76)
 }

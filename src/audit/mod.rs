@@ -2,7 +2,8 @@
 //!
 //! The route hands a [`Record`] to [`Log::append`] and gets a [`Pending`]; awaiting it yields a [`Receipt`] once the
 //! record has outlived a power cut, or [`Closed`] when it could not be kept. One writer thread commits in groups:
-//! everything that arrived while the last sync ran goes into the next one.
+//! everything that arrived while the last sync ran goes into the next one. Beside the records grows a Merkle tree over their
+//! salted hashes, with a signed checkpoint a second: what `audit verify` and others hold the log to.
 
 mod bell;
 mod closed;
@@ -10,12 +11,20 @@ mod hash;
 mod json;
 mod line;
 mod pace;
+pub mod prove;
 mod reader;
 mod receipt;
+mod recent;
+mod receipt_text;
 mod record;
 mod recover;
+mod resume;
+mod salt;
 mod segment;
+mod spare;
+mod tree;
 mod verify;
+pub mod witness;
 mod writer;
 #[cfg(test)]
 mod tests;
@@ -26,11 +35,14 @@ pub use closed::{Closed, Trouble};
 pub use hash::{KeyedHash, ParamHasher};
 pub use reader::{Follow, ReadError};
 pub use receipt::{Pending, Receipt};
+pub use receipt_text::RECEIPT_HEADER;
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
-pub use recover::{Recovered, open};
+pub use recover::{Recovered, Torn, open};
+pub use resume::Resume;
 pub use segment::{Directory, OpenError, SegmentFile};
-pub use verify::{Finding, Report, verify, verify_bytes};
-pub use writer::{Log, Resume};
+pub use tree::note::{SigningKey, VerifierKey};
+pub use verify::{Finding, Known, Missing, Report, verify, verify_bytes};
+pub use writer::Log;
 
 /// Where lines go. One writer thread owns it.
 pub trait Sink: Send {

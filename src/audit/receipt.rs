@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use super::tree::Hash;
 use super::writer::{Queue, Shared, lock};
 use super::{Closed, bell};
 
 /// Proof that a record is durable. Only this file makes one.
 ///
 /// ```compile_fail
-/// let receipt = keygate::audit::Receipt { seq: 0 };
+/// let receipt = keygate::audit::Receipt { index: 0, leaf: None };
 /// ```
 ///
 /// ```compile_fail
@@ -22,13 +23,23 @@ use super::{Closed, bell};
 /// ```
 #[derive(Debug)]
 pub struct Receipt {
-    seq: u64,
+    index: u64,
+    leaf: Option<Hash>,
 }
 
 impl Receipt {
-    /// How many records this log had become durable with it.
-    pub fn seq(&self) -> u64 {
-        self.seq
+    fn new(shared: &Shared, position: u64) -> Self {
+        Self { index: shared.index(position), leaf: shared.recent.leaf(position) }
+    }
+
+    /// The record's number.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The record's leaf in the tree. None when it was asked for so late that thousands of others were written since.
+    pub(super) fn leaf(&self) -> Option<&Hash> {
+        self.leaf.as_ref()
     }
 }
 
@@ -48,7 +59,7 @@ impl Queue {
     /// What became of a record, when that is known.
     fn settled(&self, shared: &Shared, position: u64) -> Option<Result<Receipt, Closed>> {
         if shared.durable.load(Ordering::Acquire) >= position {
-            return Some(Ok(Receipt { seq: position }));
+            return Some(Ok(Receipt::new(shared, position)));
         }
         self.end.clone().map(Err)
     }
@@ -67,7 +78,7 @@ impl Pending {
         waker: &Waker,
     ) -> Option<Result<Receipt, Closed>> {
         if shared.durable.load(Ordering::Acquire) >= position {
-            return Some(Ok(Receipt { seq: position }));
+            return Some(Ok(Receipt::new(shared, position)));
         }
         let known = left.as_ref().is_some_and(|left| left.will_wake(waker));
         // The bell rings after the outcome is known, and is answered on this thread after this: it cannot be missed.

@@ -1,15 +1,23 @@
 //! Opening a log: find its last whole record, keep torn bytes aside, say what was found.
+//!
+//! The checkpoint tells what was torn from what was damaged. It is signed for records that were durable: one of them that is
+//! missing or changed is damage, and nothing is touched. What stands behind them and does not fit was being written.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::line::{Chain, Line};
-use super::segment::{Directory, OpenError, SegmentFile, list, sync_folder};
+use super::line::{Line, is_of_old};
+use super::resume::Resume;
+use super::salt::{SaltFiles, SaltReader, Salts};
+use super::segment::{Directory, OpenError, SegmentFile, list, number, sync_folder};
+use super::tree::Leaf;
+use super::tree::note::{Checkpoint, SigningKey};
+use super::tree::store::{CHECKPOINT, Store};
 use super::verify::{Glance, glance};
-use super::writer::Resume;
 
 /// How much of the last run's earlier segments is searched for intents, bytes.
 const SEARCHED: u64 = 256 * 1024 * 1024;
@@ -17,48 +25,183 @@ const SEARCHED: u64 = 256 * 1024 * 1024;
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Bytes behind the last whole record, and the file they were put aside in.
-    pub torn: Option<(u64, PathBuf)>,
-    /// Whether the last record says that the gate stopped in good order; true for an empty log.
+    /// What stood behind the last whole record and was put aside.
+    pub torn: Option<Torn>,
+    /// Whether the last record says that the gate stopped in good order, and a checkpoint is signed for it; true for an
+    /// empty log.
     pub stopped: bool,
+    /// Records behind the last checkpoint: whole, and not signed for before this start.
+    pub unsigned: u64,
+    /// Whether the tree had to be built anew from the records.
+    pub rebuilt: bool,
     /// Writes of the last run that left, perhaps, and whose outcome is not on record. It is searched backwards up to
     /// 256 MiB; `audit verify` searches the whole log.
     pub unknown: Vec<String>,
 }
 
+/// Bytes that were put aside.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Torn {
+    /// How many.
+    pub bytes: u64,
+    /// Whole lines among them: records behind a place that is damaged, or such a one themselves.
+    pub records: u64,
+    /// Where they are now.
+    pub aside: PathBuf,
+}
+
+fn io(path: &Path) -> impl Fn(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path: path.clone(), source }
+}
+
+fn damaged(path: &Path, line: u64, what: &'static str) -> OpenError {
+    OpenError::Damaged { path: path.to_owned(), line, what }
+}
+
 /// Opens a log for writing.
-pub fn open(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
+pub fn open(
+    directory: &Path,
+    segment_size: u64,
+    key: Arc<SigningKey>,
+) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
     let lock = Directory::lock(directory)?;
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| OpenError::Io { path, source }
-    };
-    let segments = written(directory).map_err(io(directory))?;
-    let mut resume = Resume { next_seq: 0, chain: [0; 32] };
+    let signed = newest(directory, &key)?;
+    let (segments, blank) = written(directory).map_err(io(directory))?;
     let mut recovered = Recovered { stopped: true, ..Recovered::default() };
-    let Some((last, before)) = segments.split_last() else {
-        return Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered));
+    let end = match segments.split_last() {
+        None => End::default(),
+        Some((last, before)) => find_end(directory, last, before, &signed, &mut recovered)?,
     };
-    let mut intents = Intents::default();
-    if let Some(previous) = before.last() {
-        resume = end_of(previous)?;
-        intents.earlier(before, last)?;
+    if end.next_seq < signed.size {
+        return Err(OpenError::Cut { signed: signed.size, found: end.next_seq });
     }
-    let whole = scan(last, &mut resume, &mut recovered, &mut intents)?;
-    let (length, torn) = behind(last, whole).map_err(io(last))?;
-    if !torn.is_empty() {
-        recovered.stopped = false;
-        let aside = put_aside(directory, &torn, resume.next_seq).map_err(io(directory))?;
-        recovered.torn = Some((torn.len() as u64, aside));
-    }
-    if whole < length {
-        truncate(last, whole).map_err(io(last))?;
-    }
-    if whole == 0 {
-        // The next record's segment has the same name.
-        std::fs::remove_file(last).and_then(|()| sync_folder(directory)).map_err(io(last))?;
-    }
+    // Until here nothing was touched.
+    let tree = tree(directory, key, &signed, &segments, end.next_seq, &mut recovered)?;
+    recovered.unsigned = end.next_seq - signed.size;
+    recovered.stopped &= recovered.unsigned == 0;
+    tidy(directory, segments.last(), &blank, &end, &mut recovered)?;
+    let resume = Resume { next_seq: end.next_seq, salts: Salts::new(directory), tree: Some(tree) };
     Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered))
+}
+
+/// The newest checkpoint, which `init` made the first of.
+fn newest(directory: &Path, key: &SigningKey) -> Result<Checkpoint, OpenError> {
+    let path = directory.join(CHECKPOINT);
+    let note = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(damaged(&path, 1, "the log has no checkpoint; `init` makes the first one"));
+        }
+        read => read.map_err(io(&path))?,
+    };
+    Checkpoint::open(&note, key.verifier()).map_err(|what| damaged(&path, 1, what))
+}
+
+/// Where the whole records end.
+#[derive(Default)]
+struct End {
+    next_seq: u64,
+    /// Bytes of whole records in the last segment.
+    whole: u64,
+    /// Bytes of the last segment.
+    length: u64,
+    /// What stands behind the whole records.
+    torn: Vec<u8>,
+}
+
+fn find_end(
+    directory: &Path,
+    last: &Path,
+    before: &[PathBuf],
+    signed: &Checkpoint,
+    recovered: &mut Recovered,
+) -> Result<End, OpenError> {
+    let mut intents = Intents::default();
+    let mut end = End { next_seq: number(last), ..End::default() };
+    let expected = match before.last() {
+        Some(previous) => {
+            intents.earlier(before, last)?;
+            end_of(previous)?
+        }
+        None => 0,
+    };
+    if end.next_seq != expected {
+        return Err(damaged(last, 1, "the segment's name is not the number of the record that comes next"));
+    }
+    let salts = SaltFiles::find(directory).map_err(io(directory))?;
+    scan(last, &salts, signed, &mut end, recovered, &mut intents)?;
+    (end.length, end.torn) = behind(last, end.whole).map_err(io(last))?;
+    Ok(end)
+}
+
+/// Puts torn bytes aside and leaves whole records alone in the last segment.
+fn tidy(
+    directory: &Path,
+    last: Option<&PathBuf>,
+    blank: &[PathBuf],
+    end: &End,
+    recovered: &mut Recovered,
+) -> Result<(), OpenError> {
+    for path in blank {
+        std::fs::remove_file(path).map_err(io(path))?;
+    }
+    if let Some(last) = last {
+        if !end.torn.is_empty() {
+            recovered.stopped = false;
+            let aside = put_aside(directory, &end.torn, end.next_seq).map_err(io(directory))?;
+            let records = end.torn.split(|byte| *byte == b'\n').filter(|line| Line::parse(line).is_some()).count();
+            recovered.torn = Some(Torn { bytes: end.torn.len() as u64, records: records as u64, aside });
+        }
+        if end.whole < end.length {
+            truncate(last, end.whole).map_err(io(last))?;
+        }
+        if end.whole == 0 {
+            // The next record's segment has the same name.
+            std::fs::remove_file(last).map_err(io(last))?;
+        }
+    }
+    sync_folder(directory).map_err(io(directory))
+}
+
+/// The tree up to the last whole record: from the tiles of the checkpoint, or built anew when they do not hash to it.
+fn tree(
+    directory: &Path,
+    key: Arc<SigningKey>,
+    signed: &Checkpoint,
+    segments: &[PathBuf],
+    next_seq: u64,
+    recovered: &mut Recovered,
+) -> Result<Store, OpenError> {
+    let mut tree = match Store::load(directory, key.clone(), signed) {
+        Ok(tree) => tree,
+        Err(error) => {
+            tracing::warn!(%error, "the log's tree is built anew from its records");
+            recovered.rebuilt = true;
+            Store::empty(directory, key)
+        }
+    };
+    for (n, path) in segments.iter().enumerate() {
+        if segments.get(n + 1).is_some_and(|next| number(next) <= tree.edge().size()) {
+            continue;
+        }
+        each_line(path, |line| {
+            let parsed = line.strip_suffix(b"\n").and_then(Line::parse);
+            let Some(line) = parsed.filter(|line| line.seq < next_seq) else { return Ok(false) };
+            if line.seq == tree.edge().size() {
+                tree.push(Leaf::of(line.entry)).map_err(io(directory))?;
+                if tree.edge().size() == signed.size && tree.edge().root() != signed.root {
+                    return Err(damaged(path, 1, "the records up to the checkpoint do not hash to it"));
+                }
+            }
+            Ok(true)
+        })?;
+        tree.flush().map_err(io(directory))?;
+    }
+    if tree.edge().size() == next_seq {
+        Ok(tree)
+    } else {
+        Err(OpenError::Cut { signed: signed.size, found: tree.edge().size() })
+    }
 }
 
 /// Hands the lines of a segment to `see`, one at a time: a whole segment need not lie in memory. Ends where `see` says no.
@@ -72,49 +215,66 @@ fn each_line(path: &Path, mut see: impl FnMut(&[u8]) -> Result<bool, OpenError>)
     Ok(())
 }
 
-/// The last record of a segment that has a successor, so is whole.
-fn end_of(path: &Path) -> Result<Resume, OpenError> {
+/// The number behind the last record of a segment that has a successor, so is whole.
+fn end_of(path: &Path) -> Result<u64, OpenError> {
     let (mut lines, mut last) = (0, None);
     each_line(path, |line| {
         // Zeros at the end are room that was laid out.
         if line.iter().any(|byte| *byte != 0) {
             lines += 1;
-            let parsed = line.strip_suffix(b"\n").and_then(Line::parse);
-            last = parsed.map(|line| Resume { next_seq: line.seq + 1, chain: line.chain });
+            if is_of_old(line.strip_suffix(b"\n").unwrap_or(line)) {
+                return Err(damaged(path, lines, OLD));
+            }
+            last = line.strip_suffix(b"\n").and_then(Line::parse).map(|line| line.seq + 1);
         }
         Ok(true)
     })?;
-    last.ok_or_else(|| OpenError::Damaged {
-        path: path.to_owned(),
-        line: lines + 1,
-        what: "its last record is not whole",
-    })
+    last.ok_or_else(|| damaged(path, lines + 1, "its last record is not whole"))
 }
 
-/// Walks the last segment; says how many of its bytes are whole records.
-fn scan(path: &Path, resume: &mut Resume, recovered: &mut Recovered, intents: &mut Intents) -> Result<u64, OpenError> {
-    let mut chain = Chain::new(resume.chain);
-    let (mut whole, mut number) = (0, 0);
+/// What is wrong with a log of an earlier version.
+const OLD: &str = "it was written by an earlier version of keygate, which chained records";
+
+/// Walks the last segment up to its last whole record.
+fn scan(
+    path: &Path,
+    salts: &SaltFiles,
+    signed: &Checkpoint,
+    end: &mut End,
+    recovered: &mut Recovered,
+    intents: &mut Intents,
+) -> Result<(), OpenError> {
+    let mut number = 0;
+    let mut reader = SaltReader::default();
     each_line(path, |line| {
         number += 1;
         let text = line.strip_suffix(b"\n");
-        let parsed = text.and_then(Line::parse).filter(|l| l.seq == resume.next_seq && l.continues(&mut chain));
-        let (Some(parsed), Some(text)) = (parsed, text) else {
-            // A torn batch ends the file. A whole record that does not fit was not torn.
-            if text.and_then(Line::parse).is_some() {
-                let what = "a whole record does not continue the one before it";
-                return Err(OpenError::Damaged { path: path.to_owned(), line: number, what });
+        let mut fits = |parsed: &Line<'_>| {
+            // Without its salt a record was forgotten: its entry is all there is to go by.
+            parsed.seq == end.next_seq && salts.salt(&mut reader, parsed.seq).is_none_or(|salt| parsed.is_of(&salt))
+        };
+        let Some(text) = text.filter(|text| Line::parse(text).is_some_and(|parsed| fits(&parsed))) else {
+            if is_of_old(text.unwrap_or_default()) {
+                return Err(damaged(path, number, OLD));
+            }
+            // A torn batch ends the file. What a checkpoint was signed for was not torn.
+            if end.next_seq < signed.size && line.iter().any(|byte| *byte != 0) {
+                return Err(damaged(
+                    path,
+                    number,
+                    "a record that a checkpoint was signed for is not as it was written",
+                ));
             }
             return Ok(false);
         };
         recovered.stopped = matches!(glance(text), Some(Glance::Stopped));
         intents.see(text);
-        whole += line.len() as u64;
-        *resume = Resume { next_seq: parsed.seq + 1, chain: parsed.chain };
+        end.whole += line.len() as u64;
+        end.next_seq += 1;
         Ok(true)
     })?;
     recovered.unknown = intents.0.iter().cloned().collect();
-    Ok(whole)
+    Ok(())
 }
 
 /// How long a segment is, and what stands behind its whole records, without the zeros that were laid out ahead.
@@ -144,10 +304,6 @@ impl Intents {
     /// Looks through the segments that the last run filled before its last one. An outcome follows its intent within a
     /// call's time limit, so a bound on how far back that goes loses nothing in practice.
     fn earlier(&mut self, before: &[PathBuf], last: &Path) -> Result<(), OpenError> {
-        let io = |path: &Path| {
-            let path = path.to_owned();
-            move |source| OpenError::Io { path, source }
-        };
         let (mut from, mut earliest, mut searched) = (before.len(), last, 0);
         while from > 0 && searched < SEARCHED && !begins_a_run(earliest).map_err(io(earliest))? {
             from -= 1;
@@ -172,19 +328,19 @@ fn begins_a_run(path: &Path) -> io::Result<bool> {
     Ok(first.ends_with(b"\n") && matches!(glance(&first), Some(Glance::Began)))
 }
 
-/// The segments, without those at the end that were begun and never written: the first batch could not be kept. They
-/// hold nothing, and the next record needs their name.
-fn written(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// The segments, and apart from them those at the end that were begun and never written: the first batch could not be kept.
+/// They hold nothing, and the next record needs their name.
+fn written(directory: &Path) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let mut segments = list(directory)?;
-    while let Some(last) = segments.last() {
-        if !is_blank(last)? {
+    let mut blank = Vec::new();
+    while let Some(last) = segments.pop() {
+        if !is_blank(&last)? {
+            segments.push(last);
             break;
         }
-        std::fs::remove_file(last)?;
-        sync_folder(directory)?;
-        segments.pop();
+        blank.push(last);
     }
-    Ok(segments)
+    Ok((segments, blank))
 }
 
 /// Whether a segment holds nothing, or nothing but room.

@@ -12,10 +12,13 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Sink;
 use super::line::Line;
-use crate::descriptors::ran_out;
+use super::spare::Spare;
+use super::tree::note::SigningKey;
+use super::tree::store::Store;
 
 /// Ends and begins of segment names.
 const PREFIX: &str = "segment-";
@@ -48,15 +51,23 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// A whole record does not continue the one before it: that is no torn tail.
+    /// What a checkpoint was signed for is not as it was: that is no torn tail.
     #[error("the audit log is damaged in `{path}`, line {line}: {what}")]
     Damaged {
-        /// The segment.
+        /// The segment, or the checkpoint.
         path: PathBuf,
         /// Line, from 1.
         line: u64,
         /// What is wrong.
         what: &'static str,
+    },
+    /// Records are missing that a checkpoint was signed for: they were durable.
+    #[error("the audit log was cut: its checkpoint was signed for {signed} records, and {found} are there")]
+    Cut {
+        /// How many were signed for.
+        signed: u64,
+        /// How many there are.
+        found: u64,
     },
 }
 
@@ -72,7 +83,7 @@ impl OpenError {
             }
             Self::InUse(_) => "each gate needs an audit directory of its own; stop the other one first",
             Self::Io { .. } => "the user that runs the gate must be able to read and write there",
-            Self::Damaged { .. } => {
+            Self::Damaged { .. } | Self::Cut { .. } => {
                 "`keygate audit verify` shows all findings; keep the directory as evidence and begin a new one with `[audit] directory`"
             }
         }
@@ -83,9 +94,11 @@ impl OpenError {
 pub struct Directory;
 
 impl Directory {
-    /// Makes one, 0700. It must not exist.
-    pub fn init(path: &Path) -> io::Result<()> {
+    /// Makes one, 0700. It must not exist. The first checkpoint says that the log has no record yet, so that an empty folder
+    /// is never taken for a new log.
+    pub fn init(path: &Path, key: SigningKey) -> io::Result<()> {
         std::fs::DirBuilder::new().mode(0o700).create(path)?;
+        Store::init(path, Arc::new(key))?;
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(LOCK))?.sync_all()?;
         sync_folder(path)?;
         path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
@@ -112,6 +125,20 @@ impl Directory {
     }
 }
 
+/// Whether a gate writes to a log at this moment.
+pub(super) fn is_held(directory: &Path) -> io::Result<bool> {
+    match File::open(directory.join(LOCK)) {
+        // A copy need not have it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(lock) => match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+            Err(std::fs::TryLockError::Error(error)) => Err(error),
+        },
+    }
+}
+
 /// The segments of a directory, in order.
 pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -126,21 +153,22 @@ pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn first_seq(name: &str) -> Option<u64> {
+/// The number of a segment's first record.
+pub(super) fn number(path: &Path) -> u64 {
+    path.file_name().and_then(|name| first_seq(name.to_str()?)).unwrap_or(0)
+}
+
+pub(super) fn first_seq(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
-
-/// Descriptors saved up for the next segment and its folder.
-const SPARE: usize = 6;
 
 /// The sink that writes segments.
 pub struct SegmentFile {
     directory: PathBuf,
     /// Held for as long as this lives; where it lies is where the log is.
     lock: File,
-    /// Descriptors that are let go of when there are none left and a new segment is needed.
-    spare: Vec<File>,
+    spare: Spare,
     segment_size: u64,
     current: Option<Segment>,
 }
@@ -157,32 +185,7 @@ struct Segment {
 impl SegmentFile {
     /// A sink that begins a new segment with the first record. `lock` is the directory's.
     pub fn new(directory: &Path, lock: File, segment_size: u64) -> Self {
-        let mut sink = Self { directory: directory.to_owned(), lock, spare: Vec::new(), segment_size, current: None };
-        sink.save_up();
-        sink
-    }
-
-    /// Keeps descriptors for worse times. Without them rotation is no worse off than anybody else.
-    fn save_up(&mut self) {
-        while self.spare.len() < SPARE {
-            let Ok(one) = File::open(&self.directory) else { return };
-            self.spare.push(one);
-        }
-    }
-
-    /// Does what needs a descriptor or two. Whenever there are none, one that was saved up is let go of; somebody else may
-    /// snatch it, so there are more of them than are needed.
-    fn with_descriptors<T>(&mut self, work: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
-        loop {
-            let done = work(&self.directory);
-            match done {
-                Err(error) if ran_out(&error) && !self.spare.is_empty() => drop(self.spare.pop()),
-                done => {
-                    self.save_up();
-                    return done;
-                }
-            }
-        }
+        Self { directory: directory.to_owned(), lock, spare: Spare::new(directory), segment_size, current: None }
     }
 
     fn segment_for(&mut self, lines: &[u8]) -> io::Result<&mut Segment> {
@@ -193,8 +196,8 @@ impl SegmentFile {
         if self.current.is_none() {
             // A new segment in a folder put in the place of ours would go on where nobody finds the rest.
             still_named(&self.lock, &self.directory.join(LOCK))?;
-            let segment = self.with_descriptors(|directory| Segment::create(directory, lines))?;
-            self.with_descriptors(sync_folder)?;
+            let segment = self.spare.with(|directory| Segment::create(directory, lines))?;
+            self.spare.with(sync_folder)?;
             self.current = Some(segment);
         }
         self.current.as_mut().ok_or_else(|| io::Error::other("no segment is open"))
@@ -289,7 +292,7 @@ impl Sink for SegmentFile {
         if let Some(segment) = self.current.take() {
             segment.close()?;
         }
-        self.with_descriptors(sync_folder)
+        self.spare.with(sync_folder)
     }
 }
 

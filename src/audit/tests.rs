@@ -1,13 +1,15 @@
 //! The log as a whole: what every sink must keep, what recovery keeps, what verify finds.
 
+mod crashes;
+mod evidence;
 mod files;
 mod stops;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use proptest::prelude::*;
 
 use super::*;
 
@@ -36,9 +38,56 @@ fn record(kind: Kind) -> Record {
     record
 }
 
+/// The key of every log here; it is made once, so that a log can be opened again.
+fn key() -> Arc<SigningKey> {
+    static KEY: std::sync::OnceLock<Arc<SigningKey>> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| Arc::new(SigningKey::of_a_log().unwrap())).clone()
+}
+
+fn reopen(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
+    open(directory, segment_size, key())
+}
+
+/// Makes a log's folder.
+fn init(directory: &Path) {
+    Directory::init(directory, SigningKey::parse(&key().text()).unwrap()).unwrap();
+}
+
+/// What a log says of itself.
+fn check(directory: &Path) -> Report {
+    let known = Known { key: Some(key().verifier().clone()), ..Known::default() };
+    verify(directory, &known, |_| ()).unwrap()
+}
+
 fn log_in(directory: &Path) -> (Log, Recovered) {
-    let (sink, resume, recovered) = open(directory, 1 << 20).unwrap();
+    let (sink, resume, recovered) = reopen(directory, 1 << 20).unwrap();
     (Log::start(Box::new(sink), resume).unwrap(), recovered)
+}
+
+/// Waits until a checkpoint is signed for so many records.
+fn signed_for(directory: &Path, records: u64) {
+    let began = std::time::Instant::now();
+    loop {
+        let note = fs::read_to_string(directory.join("checkpoint")).unwrap_or_default();
+        if note.lines().nth(1).and_then(|size| size.parse().ok()).is_some_and(|size: u64| size >= records) {
+            return;
+        }
+        assert!(began.elapsed().as_secs() < 20, "no checkpoint over {records} records");
+        std::thread::yield_now();
+    }
+}
+
+/// A copy of a log's folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).unwrap();
+        }
+    }
 }
 
 /// A log with `count` acknowledged records, not sealed.
@@ -49,9 +98,10 @@ fn crashed(directory: &Path, count: usize) {
     }
 }
 
+/// A folder with a log in it; in memory where that is possible, because syncing is not what is tested here.
 fn fresh() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    Directory::init(&folder.path().join("audit")).unwrap();
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    init(&folder.path().join("audit"));
     folder
 }
 
@@ -70,12 +120,11 @@ fn written(segment: &Path) -> Vec<u8> {
 
 /// The contract of every sink: what `append` has returned for is read back, in order; an error leaves nothing behind.
 fn contract(sink: &mut dyn Sink, read_back: &dyn Fn() -> Vec<u8>) {
-    let mut chain = line::Chain::new([0; 32]);
     let mut written = Vec::new();
     for batch in 0..3u64 {
         let mut lines = Vec::new();
         for n in 0..4 {
-            line::push_line(&mut lines, br#"{"kind":"call"}"#, batch * 4 + n, &mut chain);
+            line::push_line(&mut lines, br#"{"kind":"call"}"#, batch * 4 + n, &[7; 32]);
         }
         sink.append(&lines).unwrap();
         written.extend(lines);
@@ -90,7 +139,7 @@ fn segments_keep_the_contract_of_sinks_at_every_size() {
     for size in [1, 200, 1 << 20] {
         let folder = fresh();
         let directory = folder.path().join("audit");
-        let (mut sink, ..) = open(&directory, size).unwrap();
+        let (mut sink, ..) = reopen(&directory, size).unwrap();
         let read_back = || segment::list(&directory).unwrap().iter().flat_map(|p| written(p)).collect();
         contract(&mut sink, &read_back);
     }
@@ -107,46 +156,9 @@ fn a_sealed_log_verifies_and_goes_on_where_it_ended() {
             wait(log.append(&record(Kind::Call))).unwrap();
         }
         log.seal().unwrap();
-        let report = verify(&directory, |_| ()).unwrap();
-        assert!(report.intact && report.sealed, "{report:?}");
+        let report = check(&directory);
+        assert!(report.complete && report.sealed && report.unsigned == 0, "{report:?}");
         assert_eq!(report.records, round * 11);
-    }
-}
-
-#[test]
-fn a_log_cut_at_any_byte_of_its_last_records_keeps_every_record_before() {
-    cut_everywhere(0);
-}
-
-#[test]
-fn a_log_with_room_behind_any_byte_of_its_last_records_keeps_every_record_before() {
-    cut_everywhere(5_000);
-}
-
-/// Cuts a log at every byte of its last records; that many zeros follow, as where a crash left room that was laid out.
-fn cut_everywhere(room: usize) {
-    let folder = fresh();
-    let origin = folder.path().join("audit");
-    crashed(&origin, 6);
-    let segment = only_segment(&origin);
-    let bytes = written(&segment);
-    let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
-    for cut in ends[3]..=bytes.len() {
-        let copy = folder.path().join(format!("cut-{cut}"));
-        Directory::init(&copy).unwrap();
-        fs::write(copy.join(segment.file_name().unwrap()), [&bytes[..cut], &vec![0; room]].concat()).unwrap();
-        let whole = ends.iter().filter(|end| **end <= cut).count() as u64;
-        let (log, recovered) = log_in(&copy);
-        let torn = cut - ends[usize::try_from(whole).unwrap() - 1];
-        assert_eq!(recovered.torn.as_ref().map_or(0, |(bytes, _)| *bytes), torn as u64);
-        if let Some((_, aside)) = recovered.torn {
-            assert_eq!(fs::read(aside).unwrap(), bytes[cut - torn..cut], "torn bytes are kept");
-        }
-        wait(log.append(&record(Kind::Call))).unwrap();
-        log.seal().unwrap();
-        let report = verify(&copy, |_| ()).unwrap();
-        assert!(report.intact, "{report:?}");
-        assert_eq!(report.records, whole + 2);
     }
 }
 
@@ -154,14 +166,14 @@ fn cut_everywhere(room: usize) {
 fn a_segment_holds_records_alone_once_it_is_closed() {
     let folder = fresh();
     let directory = folder.path().join("audit");
-    let (sink, resume, _) = open(&directory, 4_000).unwrap();
+    let (sink, resume, _) = reopen(&directory, 4_000).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     for _ in 0..40 {
         wait(log.append(&record(Kind::Call))).unwrap();
     }
     let live = segment::list(&directory).unwrap().pop().unwrap();
     assert!(fs::read(&live).unwrap().ends_with(&[0]), "nothing was laid out ahead");
-    assert!(verify(&directory, |_| ()).unwrap().intact);
+    assert!(check(&directory).intact);
     log.seal().unwrap();
     let segments = segment::list(&directory).unwrap();
     assert!(segments.len() > 2);
@@ -181,19 +193,8 @@ fn records_that_were_erased_between_others_are_found() {
     let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
     bytes[ends[1]..ends[3]].fill(0);
     fs::write(&segment, &bytes).unwrap();
-    let report = verify(&directory, |_| ()).unwrap();
+    let report = check(&directory);
     assert!(!report.intact && report.records == 2, "{report:?}");
-}
-
-#[test]
-fn a_whole_record_that_does_not_fit_stops_the_start() {
-    let folder = fresh();
-    let directory = folder.path().join("audit");
-    crashed(&directory, 3);
-    let segment = only_segment(&directory);
-    let changed = fs::read_to_string(&segment).unwrap().replacen("quoted", "edited", 1);
-    fs::write(&segment, changed).unwrap();
-    assert!(matches!(open(&directory, 1 << 20), Err(OpenError::Damaged { line: 1, .. })));
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn a_write_without_outcome_is_told() {
     for record in [&lost, &done, &outcome] {
         wait(log.append(record)).unwrap();
     }
-    assert_eq!(verify(&directory, |_| ()).unwrap().unknown, [lost.id.to_string()]);
+    assert_eq!(check(&directory).unknown, [lost.id.to_string()]);
     drop(log);
     assert_eq!(log_in(&directory).1.unknown, [lost.id.to_string()]);
 }
@@ -215,9 +216,9 @@ fn a_write_without_outcome_is_told() {
 fn two_gates_cannot_write_one_log_and_a_missing_one_is_not_made() {
     let folder = fresh();
     let directory = folder.path().join("audit");
-    let _first = open(&directory, 1 << 20).unwrap();
-    assert!(matches!(open(&directory, 1 << 20), Err(OpenError::InUse(_))));
-    assert!(matches!(open(&folder.path().join("adit"), 1 << 20), Err(OpenError::Missing(_))));
+    let _first = reopen(&directory, 1 << 20).unwrap();
+    assert!(matches!(reopen(&directory, 1 << 20), Err(OpenError::InUse(_))));
+    assert!(matches!(reopen(&folder.path().join("adit"), 1 << 20), Err(OpenError::Missing(_))));
 }
 
 #[test]
@@ -249,33 +250,10 @@ impl Sink for Failing {
 
 #[test]
 fn after_an_error_nobody_gets_a_receipt() {
-    let log = Log::start(Box::new(Failing(0)), Resume { next_seq: 0, chain: [0; 32] }).unwrap();
+    let log = Log::start(Box::new(Failing(0)), Resume::nowhere()).unwrap();
     assert!(wait(log.append(&record(Kind::Call))).is_ok());
     for _ in 0..3 {
         assert!(wait(log.append(&record(Kind::Call))).is_err());
     }
     assert!(log.trouble().is_some());
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-    #[test]
-    fn changing_any_byte_is_found(at in any::<prop::sample::Index>(), bit in 0u8..8) {
-        let folder = fresh();
-        let directory = folder.path().join("audit");
-        let (log, _) = log_in(&directory);
-        for _ in 0..3 {
-            wait(log.append(&record(Kind::Call))).unwrap();
-        }
-        log.seal().unwrap();
-        let segment = only_segment(&directory);
-        let mut bytes = fs::read(&segment).unwrap();
-        let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
-        fs::write(&segment, &bytes).unwrap();
-        let report = verify(&directory, |_| ()).unwrap();
-        // The very last byte is the newline that ends the seal: without it the seal is a torn tail.
-        let tail = at == bytes.len() - 1 && report.torn_bytes > 0 && !report.sealed;
-        prop_assert!(!report.intact || tail, "byte {at} bit {bit}: {report:?}");
-    }
 }

@@ -1,7 +1,7 @@
 //! The one writer: everything that arrived while the last sync ran goes into the next one.
 //!
 //! `append` serialises a record once, straight into the batch that is being filled. The writer thread swaps the batch
-//! out, numbers and chains its lines, hands them to the sink, and wakes all who wait for them together.
+//! out, numbers and hashes its lines, hands them to the sink, and wakes all who wait for them together.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,24 +12,20 @@ use std::thread::JoinHandle;
 use jiff::Timestamp;
 
 use super::bell::{Attendance, Bell};
-use super::line::{Chain, push_line};
+use super::line::push_line;
 use super::pace::Pace;
 use super::receipt::{Pending, State};
-use super::{Closed, Event, Kind, Record, Sink, Trouble};
+use super::recent::Recent;
+use super::resume::Resume;
+use super::tree::Leaf;
+use super::tree::keeper::Keeper;
+use super::tree::note::SigningKey;
+use super::{Closed, Event, Kind, Receipt, Record, Sink, Trouble, receipt_text};
 
 /// Records waiting to be written may take this much memory, bytes. Beyond it, calls are refused until the disk is back.
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
 /// A buffer that grew beyond this in a rush is given back, bytes.
 const KEPT: usize = 4 * 1024 * 1024;
-
-/// Where a log goes on: what the next record's number is, and the chain value it continues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resume {
-    /// Number of the next record; the first one is 0.
-    pub next_seq: u64,
-    /// Chain value of the last record; zeros before the first.
-    pub chain: [u8; 32],
-}
 
 /// The log as the route sees it. Clones share one writer; when the last of them is dropped without [`Log::seal`], what
 /// is queued is still written, and the log is let go.
@@ -51,6 +47,11 @@ pub(super) struct Shared {
     coming: AtomicU64,
     /// Handshakes that came to their end since the last sync.
     arrived: AtomicU64,
+    /// Number of the record at position 1.
+    first: u64,
+    pub(super) recent: Recent,
+    /// Signs receipts; none where there is no tree.
+    key: Option<Arc<SigningKey>>,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
     pub(super) open: AtomicBool,
 }
@@ -93,7 +94,7 @@ enum Stop {
     LetGo,
 }
 
-/// Lines without number and chain, and where each ends.
+/// Lines without number and entry, and where each ends.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
@@ -107,6 +108,9 @@ impl Log {
             queue: Mutex::default(),
             work: Condvar::new(),
             durable: AtomicU64::new(0),
+            first: resume.next_seq,
+            recent: Recent::default(),
+            key: resume.tree.as_ref().map(|tree| tree.key().clone()),
             coming: AtomicU64::new(0),
             arrived: AtomicU64::new(0),
             open: AtomicBool::new(true),
@@ -155,6 +159,13 @@ impl Log {
             let ended = lock(&shared.queue).end.is_some();
             attendance.wake(if ended { u64::MAX } else { shared.durable.load(Ordering::Acquire) });
         }
+    }
+
+    /// A receipt as its client gets it. `signed` costs a signature. None where there is no tree, or when the receipt was
+    /// fetched so late that its leaf is not at hand any more.
+    pub fn receipt_text(&self, receipt: &Receipt, signed: bool) -> Option<String> {
+        let key = self.0.shared.key.as_ref()?;
+        receipt.leaf().map(|leaf| receipt_text::write(key, receipt.index(), leaf, signed))
     }
 
     /// Whether records can be kept.
@@ -219,6 +230,11 @@ impl Shared {
     /// Tells this log from others of the process.
     pub(super) fn number(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+
+    /// The number of the record at a position.
+    pub(super) fn index(&self, position: u64) -> u64 {
+        self.first + position - 1
     }
 
     fn wake_writer(&self, mut queue: MutexGuard<'_, Queue>) {
@@ -291,26 +307,34 @@ fn write(shared: &Shared, sink: Box<dyn Sink>, resume: Resume) {
 }
 
 fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Result<()> {
-    let mut chain = Chain::new(resume.chain);
-    let mut seq = resume.next_seq;
-    let (mut taken, mut lines) = (Batch::default(), Vec::new());
+    let Resume { next_seq: mut seq, mut salts, tree } = resume;
+    let mut keeper = tree.map(Keeper::start).transpose()?;
+    let (mut taken, mut lines, mut leaves) = (Batch::default(), Vec::new(), Vec::<Leaf>::new());
     let mut pace = Pace::default();
     loop {
         match next_batch(shared, &mut taken, &pace) {
             Stop::No => {}
-            Stop::Seal => return sink.seal(),
+            Stop::Seal => {
+                sink.seal()?;
+                return keeper.as_mut().map_or(Ok(()), Keeper::seal);
+            }
             Stop::LetGo => return Ok(()),
         }
         pace.begin(taken.ends.len(), shared.arrived.swap(0, Ordering::Relaxed));
         let mut from = 0;
         for &end in &taken.ends {
-            push_line(&mut lines, &taken.bytes[from..end], seq, &mut chain);
+            leaves.push(push_line(&mut lines, &taken.bytes[from..end], seq, &salts.of(seq)?));
             (from, seq) = (end, seq + 1);
         }
+        keeper.as_ref().map_or(Ok(()), Keeper::check)?;
         sink.append(&lines)?;
+        shared.recent.remember(&leaves);
         publish(shared, taken.ends.len() as u64);
+        keeper.as_ref().map_or(Ok(()), |keeper| keeper.take(&leaves))?;
         lines.clear();
+        leaves.clear();
         lines.shrink_to(KEPT);
+        leaves.shrink_to(KEPT / size_of::<Leaf>());
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use http::Uri;
 use zeroize::Zeroizing;
 
-use crate::audit::Directory;
+use crate::audit::{Directory, SigningKey};
 use crate::config::{self, Config, Vault};
 use crate::vault::private_file::{self, PRIVATE, PUBLIC};
 use crate::vault::{AgeFile, AgeStore};
@@ -113,6 +113,8 @@ impl Plan {
             &vault.identity,
             &audit.directory,
             &audit.hash_key,
+            &audit.signing_key,
+            &audit.verifier_key(),
             &self.ca_key(),
         ];
         // A dangling link is in the way too.
@@ -138,9 +140,12 @@ impl Plan {
             made.file(&self.ca_key(), self.pki.ca_key.as_bytes(), PRIVATE)?;
         }
         made.file(&audit.hash_key, &*hash_key()?, PRIVATE)?;
+        let key = signing_key()?;
+        made.file(&audit.signing_key, key.text().as_bytes(), PRIVATE)?;
+        made.file(&audit.verifier_key(), format!("{}\n", key.verifier().text()).as_bytes(), PUBLIC)?;
         made.0.extend([vault.identity.clone(), vault.file.clone()]);
         AgeStore::create(vault)?;
-        Directory::init(&audit.directory).map_err(|error| cannot_make(&audit.directory, error))?;
+        Directory::init(&audit.directory, key).map_err(|error| cannot_make(&audit.directory, error))?;
         // Last, so that a folder with a configuration is a complete one.
         made.file(&self.file, self.text.as_bytes(), PRIVATE)
     }
@@ -207,6 +212,11 @@ pub fn hash_key() -> Result<Zeroizing<[u8; 32]>, Failure> {
     let mut key = Zeroizing::new([0; 32]);
     rand::fill(&mut *key).map_err(|_| Failure::new("the system hands out no random bytes"))?;
     Ok(key)
+}
+
+/// A fresh key that signs the log's checkpoints.
+pub fn signing_key() -> Result<SigningKey, Failure> {
+    SigningKey::of_a_log().map_err(|error| Failure::new("cannot make the key that signs the log").because(error))
 }
 
 /// `acme` from `https://acme.channelengine.net/api`.

@@ -141,6 +141,7 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
     Audit {
         directory: desk.path("audit.directory", file.directory, defaults::AUDIT_DIRECTORY),
         hash_key: desk.path("audit.hash_key", file.hash_key, defaults::AUDIT_HASH_KEY),
+        signing_key: desk.path("audit.signing_key", file.signing_key, defaults::AUDIT_SIGNING_KEY),
         segment_size: desk.read("audit.segment_size", file.segment_size, defaults::SEGMENT_SIZE, segment_size),
     }
 }

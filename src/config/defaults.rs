@@ -74,6 +74,7 @@ pub(super) const TOTAL_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// As `init` names them.
 pub(super) const AUDIT_DIRECTORY: &str = "audit";
 pub(super) const AUDIT_HASH_KEY: &str = "audit-hash.key";
+pub(super) const AUDIT_SIGNING_KEY: &str = "audit-signing.key";
 
 /// Bytes. Some 60,000 calls: small enough to copy, verify and ship in one go.
 pub(super) const SEGMENT_SIZE: u64 = 64 << 20;

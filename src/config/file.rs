@@ -158,6 +158,8 @@ pub(super) struct AuditFile {
     pub(super) directory: Option<Field<String>>,
     /// File with the key of the keyed hashes.
     pub(super) hash_key: Option<Field<String>>,
+    /// File with the key that signs checkpoints; the verifier key lies beside it, ending in `.pub`.
+    pub(super) signing_key: Option<Field<String>>,
     /// A segment is closed and a new one begun at this size: `64MiB`.
     pub(super) segment_size: Option<Field<String>>,
 }

@@ -220,8 +220,17 @@ pub struct Audit {
     pub directory: PathBuf,
     /// File with the key of the keyed hashes.
     pub hash_key: PathBuf,
+    /// File with the key that signs checkpoints.
+    pub signing_key: PathBuf,
     /// A segment is closed and a new one begun at this size, bytes.
     pub segment_size: u64,
+}
+
+impl Audit {
+    /// File with the key that others check checkpoints with.
+    pub fn verifier_key(&self) -> PathBuf {
+        self.signing_key.with_extension("pub")
+    }
 }
 
 /// `[admin]`

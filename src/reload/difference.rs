@@ -36,7 +36,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let vault =
         [("file", file != new_file), ("identity", identity != new_identity), ("refresh", refresh != new_refresh)];
     let vault = vault.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);
-    let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, segment_size; live: });
+    let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size; live: });
     let listen = listen_keys(listen, &new.listen);
     let socket = |admin: &Option<Admin>| admin.as_ref().map(|Admin { socket }| socket.clone());
     let admin = (socket(admin) != socket(&new.admin)).then_some("address");

@@ -9,8 +9,8 @@ mod take_in;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::response::Parts;
+use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::audit::{Closed, Outcome, Receipt};
@@ -23,6 +23,9 @@ pub use take_in::take_in;
 
 /// Says of a call that left for the upstream that nobody knows here what became of it.
 const OUTCOME_HEADER: &str = "keygate-outcome";
+
+/// The record's number and its leaf in the tree. A reply whose head leaves before its record is written has none.
+const RECEIPT_HEADER: HeaderName = HeaderName::from_static(crate::audit::RECEIPT_HEADER);
 
 /// A reply that has passed every check, without its receipt.
 pub struct Reply {
@@ -105,7 +108,14 @@ pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<Reply
             entry.record.bytes_out = body.len() as u64;
             let sealed = Sealed(http::Response::from_parts(reply.head, ReplyBody::Whole(Some(body))));
             match entry.commit(Outcome::Complete).await {
-                Ok(receipt) => sealed.release(receipt),
+                Ok(receipt) => {
+                    let text = entry.receipt_header(&receipt);
+                    let mut response = sealed.release(receipt);
+                    if let Some(text) = text {
+                        response.headers_mut().insert(RECEIPT_HEADER, text);
+                    }
+                    response
+                }
                 Err(closed) => unrecorded(&entry, closed),
             }
         }

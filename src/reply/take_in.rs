@@ -18,7 +18,7 @@ use crate::audit::EnvelopeFacts;
 use crate::body::Scrub;
 use crate::entry::Entry;
 use crate::upstream::{Inbound, UpstreamError};
-use crate::vault::inject::{Injected, end_hop_by_hop};
+use crate::vault::inject::{Injected, end_hop_by_hop, take_out};
 
 /// Replies up to this size are read whole before they are sent, bytes.
 const WHOLE: u64 = 64 * 1024;
@@ -37,6 +37,8 @@ pub async fn take_in(
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
     end_hop_by_hop(&mut head.headers);
+    // What the gate says of itself is said by nobody else.
+    take_out(&mut head.headers, |name| name.as_str().starts_with("keygate-"));
     entry.scrubbed(scrub_headers(&mut head, injected));
     let (start, ended) = gather(&mut inbound, times).await?;
     if !ended {

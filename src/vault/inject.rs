@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::prepared::{KeyRing, Prepared, Unusable};
+use crate::audit::RECEIPT_HEADER;
 use crate::body::Scrubber;
 use crate::limit::{Left, Ticket};
 use crate::policy::{Call, Permit};
@@ -113,6 +114,8 @@ fn strip(headers: &mut HeaderMap, slots: &Slots, also: &[HeaderName]) {
         name == header::AUTHORIZATION
             || name == header::EXPECT
             || is_override(name)
+            // What is asked of the gate itself.
+            || name.as_str() == RECEIPT_HEADER
             || slots.headers.contains(name)
             || also.contains(name)
     };
@@ -129,7 +132,7 @@ fn is_override(name: &HeaderName) -> bool {
 }
 
 /// Removes the headers that a rule names, in one walk over those that are there.
-fn take_out(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
+pub fn take_out(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
     while let Some(name) = headers.keys().find(|name| ends(name)).cloned() {
         headers.remove(name);
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::command::{found, run};
+use crate::harness::command::{found, run, venv_python};
 use crate::harness::{Curl, Proxy, Reply, Setup, StandIn, have};
 
 fn shop(setup: &mut Setup) {
@@ -119,16 +119,9 @@ fn python(interpreter: &str, program: &str, proxy: &Proxy, key: &str) -> Value {
     serde_json::from_str(&said).unwrap_or_else(|e| panic!("{program} said ({e}): {said}"))
 }
 
-fn official_python() -> Option<String> {
-    std::env::var("KEYGATE_TEST_PYTHON").ok().or_else(|| {
-        let usual = format!("{}/target/test-venv/bin/python3", env!("CARGO_MANIFEST_DIR"));
-        std::path::Path::new(&usual).is_file().then_some(usual)
-    })
-}
-
 #[test]
 fn the_official_client_changes_its_base_url_and_its_key_and_nothing_else() {
-    let interpreter = official_python();
+    let interpreter = venv_python();
     if !have("the official Python client", interpreter.is_some()) {
         return;
     }
@@ -149,7 +142,7 @@ fn the_official_client_changes_its_base_url_and_its_key_and_nothing_else() {
 
 #[test]
 fn the_official_client_waits_as_long_as_a_limit_tells_it_to() {
-    let interpreter = official_python();
+    let interpreter = venv_python();
     if !have("the official Python client", interpreter.is_some()) {
         return;
     }

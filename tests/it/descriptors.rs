@@ -33,6 +33,15 @@ fn events(proxy: &Proxy, code: &str) -> usize {
     proxy.audit().of_kind("gate").iter().filter(|line| line.text("event.code") == code).count()
 }
 
+/// Waits until the log's tree has a checkpoint over all records: it opens files until then.
+fn settled(proxy: &Proxy) {
+    let audit = proxy.audit();
+    until("a checkpoint over all records", || {
+        let note = std::fs::read_to_string(audit.directory().join("checkpoint")).ok()?;
+        (note.lines().nth(1)? == audit.lines().len().to_string()).then_some(())
+    });
+}
+
 #[test]
 fn with_few_descriptors_fewer_connections_are_let_in_and_idle_ones_make_room() {
     let merchant = Merchant::content();
@@ -64,6 +73,7 @@ fn a_gate_without_descriptors_tells_it_once_lets_idle_connections_go_and_recover
     let client = proxy.client("webshop");
     let mut kept: Vec<_> = (0..5).map(|_| client.connect()).collect();
     kept[0].request(&orders()).must_be(200);
+    settled(&proxy);
     limit(&proxy, next_descriptor(&proxy));
     // Each one finds no descriptor left, and gets that of the connection that was idle for the longest.
     for _ in 0..20 {
@@ -92,6 +102,7 @@ fn without_descriptors_calls_are_refused_clearly_and_the_log_still_begins_new_se
     });
     let mut connection = proxy.client("webshop").connect();
     connection.request(&Request::new("GET", "/api/v2/nothing")).must_be_refused(404, "endpoint_unknown");
+    settled(&proxy);
     limit(&proxy, next_descriptor(&proxy));
     let refused = connection.request(&orders());
     refused.must_be_refused(503, "descriptors_exhausted");

@@ -13,6 +13,7 @@ mod cli;
 mod clients;
 mod corpus;
 mod descriptors;
+mod evidence;
 mod floods;
 mod framing;
 mod hangup;

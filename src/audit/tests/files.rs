@@ -9,7 +9,7 @@ use super::*;
 
 /// A log whose every batch is a segment of its own.
 fn log_of_small_segments(directory: &Path) -> (Log, Recovered) {
-    let (sink, resume, recovered) = open(directory, 1).unwrap();
+    let (sink, resume, recovered) = reopen(directory, 1).unwrap();
     (Log::start(Box::new(sink), resume).unwrap(), recovered)
 }
 
@@ -24,7 +24,7 @@ fn a_folder_that_was_replaced_gets_no_history_of_its_own() {
     let (log, _) = log_of_small_segments(&directory);
     put(&log, &record(Kind::Call));
     fs::rename(&directory, folder.path().join("elsewhere")).unwrap();
-    Directory::init(&directory).unwrap();
+    init(&directory);
     assert!(wait(log.append(&record(Kind::Call))).is_err(), "the log went on in another folder");
     assert!(segment::list(&directory).unwrap().is_empty());
 }
@@ -89,7 +89,7 @@ fn a_start_that_was_torn_hides_nothing_of_the_run_before() {
 #[test]
 fn a_folder_in_which_no_log_was_made_is_not_begun() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(open(folder.path(), 1 << 20).is_err(), "a disk that is not mounted looks like this");
+    assert!(reopen(folder.path(), 1 << 20).is_err(), "a disk that is not mounted looks like this");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -107,7 +107,7 @@ fn a_segment_that_was_begun_and_not_written_hides_nothing_of_the_run_before() {
     assert_eq!(recovered.unknown, [lost.id.to_string()]);
     put(&log, &record(Kind::Call));
     log.seal().unwrap();
-    let report = verify(&directory, |_| ()).unwrap();
+    let report = check(&directory);
     assert!(report.intact && report.records == 3, "{report:?}");
 }
 
@@ -197,7 +197,7 @@ fn a_clock_that_was_set_back_is_told_and_a_long_call_is_not() {
     put(&log, &at(-300, 301_000_000));
     put(&log, &at(2, 0));
     put(&log, &at(-20, 0));
-    let report = verify(&directory, |_| ()).unwrap();
+    let report = check(&directory);
     assert_eq!(report.clock_steps.len(), 1, "{:?}", report.clock_steps);
     let (seq, by) = report.clock_steps[0];
     assert_eq!((seq, by), (3, 22_000));

@@ -4,12 +4,13 @@ use std::fs;
 
 use http::Method;
 
-use crate::audit;
+use crate::audit::{self, Known, VerifierKey};
 use crate::cli::output;
 use crate::cli::report::{FAILED, Failure};
 
 use super::Running;
 use super::client::{Client, Reply};
+use super::place::Place;
 
 /// What was expected of a call, and what came.
 struct Step {
@@ -26,7 +27,7 @@ pub fn run(running: Running) -> Result<u8, Failure> {
     let Running { gate, stand_in, place, .. } = running;
     gate.stop()?;
     stand_in.stop();
-    steps.push(log(&place.audit()));
+    steps.push(log(&place));
     steps.iter().try_for_each(|step| output::result(&step.render()))?;
     let failed = steps.iter().filter(|step| !step.holds).count();
     let verdict = if failed == 0 { "all as promised".to_owned() } else { format!("{failed} not as promised") };
@@ -137,14 +138,16 @@ fn describe(reply: &Reply, leaked: bool, recorded: bool) -> String {
 }
 
 /// After the gate has stopped: the log is whole and sealed.
-fn log(folder: &std::path::Path) -> Step {
-    let (seen, holds) = match audit::verify(folder, |_| ()) {
-        Ok(report) if report.intact => (format!("intact, {} records", report.records), true),
+fn log(place: &Place) -> Step {
+    let folder = place.audit();
+    let key = fs::read_to_string(place.verifier_key()).ok().and_then(|text| VerifierKey::parse(&text).ok());
+    let (seen, holds) = match audit::verify(&folder, &Known { key, ..Known::default() }, |_| ()) {
+        Ok(report) if report.complete => (format!("intact and complete, {} records", report.records), true),
         Ok(report) => (format!("not intact: {}", report.first_bad.map_or_else(String::new, |bad| bad.what)), false),
         Err(error) => (error.to_string(), false),
     };
     let call = format!("audit verify {}", folder.display());
-    Step { title: "the log is intact", call, wanted: "intact".to_owned(), seen, holds }
+    Step { title: "the log is intact", call, wanted: "intact and complete".to_owned(), seen, holds }
 }
 
 impl Step {

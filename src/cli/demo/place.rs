@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::audit::Directory;
-use crate::cli::init::hash_key;
+use crate::cli::init::{hash_key, signing_key};
 use crate::cli::output::hex;
 use crate::cli::pki;
 use crate::cli::report::Failure;
@@ -66,10 +66,7 @@ impl Place {
         }
         let base_url = format!("https://localhost:{stand_in}/api");
         self.vault()?.put("demo", &base_url, &Secret::new(keys.real.as_bytes().to_vec()))?;
-        let audit = self.audit();
-        if !audit.exists() {
-            Directory::init(&audit).map_err(|error| cannot_make(&audit, error))?;
-        }
+        self.log()?;
         let text = TEMPLATE
             .replace("GATE", &gate.to_string())
             .replace("STAND_IN_PORT", &stand_in.to_string())
@@ -77,6 +74,20 @@ impl Place {
             .replace("PIM_SHA256", &hex(&keys.pim.sha256()));
         self.replace("keygate.toml", text.as_bytes())?;
         Ok(text)
+    }
+
+    /// The log and its key, which belong together.
+    fn log(&self) -> Result<(), Failure> {
+        let audit = self.audit();
+        if audit.exists() && self.path("audit-signing.key").exists() {
+            return Ok(());
+        }
+        let key = signing_key()?;
+        self.replace("audit-signing.key", key.text().as_bytes())?;
+        self.replace("audit-signing.pub", format!("{}\n", key.verifier().text()).as_bytes())?;
+        // A log of an earlier version, or an interrupted start's.
+        let _ = fs::remove_dir_all(&audit);
+        Directory::init(&audit, key).map_err(|error| cannot_make(&audit, error))
     }
 
     fn certificates(&self) -> Result<(), Failure> {
@@ -122,6 +133,11 @@ impl Place {
     /// The CA that clients trust.
     pub fn ca(&self) -> PathBuf {
         self.path("ca.pem")
+    }
+
+    /// The key that checkpoints of the log are checked with.
+    pub fn verifier_key(&self) -> PathBuf {
+        self.path("audit-signing.pub")
     }
 
     /// The audit folder.

@@ -70,6 +70,14 @@ pub fn found(tool: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
 }
 
+/// The Python of the tests' virtual environment, which `tests/all` makes.
+pub fn venv_python() -> Option<String> {
+    std::env::var("KEYGATE_TEST_PYTHON").ok().or_else(|| {
+        let usual = format!("{}/target/test-venv/bin/python3", env!("CARGO_MANIFEST_DIR"));
+        std::path::Path::new(&usual).is_file().then_some(usual)
+    })
+}
+
 /// Sends a signal (`TERM`, `INT`, `KILL`, `STOP`, `CONT`) to one process by its id.
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();

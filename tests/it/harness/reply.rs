@@ -13,7 +13,7 @@ const STATUSES: [u16; 29] = [
 ];
 
 /// Header names that may reach a client.
-const HEADERS: [&str; 32] = [
+const HEADERS: [&str; 33] = [
     "accept-ranges",
     "age",
     "allow",
@@ -29,6 +29,7 @@ const HEADERS: [&str; 32] = [
     "etag",
     "expires",
     "keygate-outcome",
+    "keygate-receipt",
     "keygate-record",
     "keygate-refusal",
     "last-modified",

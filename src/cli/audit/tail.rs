@@ -1,30 +1,18 @@
-//! `keygate audit`: read the log, and check that it is whole.
+//! `keygate audit tail`: the last records, and those to come.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Deserialize;
 
-use super::output;
-use super::report::Failure;
-use super::settings;
-use crate::audit::{Follow, ReadError, Report, verify};
+use super::directory;
+use crate::audit::{Follow, ReadError};
+use crate::cli::report::Failure;
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// Progress is told this often, in bytes read.
-const TELL: u64 = 64 * 1024 * 1024;
-
-/// Arguments of `audit`.
-#[derive(Debug, Subcommand)]
-pub enum Audit {
-    /// Show the last records, and those to come with -f
-    Tail(Tail),
-    /// Check that no record was changed, dropped or swapped
-    Verify(Verify),
-}
 
 /// Arguments of `audit tail`.
 #[derive(Debug, Args)]
@@ -47,43 +35,11 @@ pub struct Tail {
     directory: Option<PathBuf>,
 }
 
-/// Arguments of `audit verify`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    keygate audit verify\n  \
-    keygate audit verify --directory /mnt/evidence/audit --json\n\n\
-    Exit code 0 when the log is intact, 1 when it is not: the first bad record is named. The log may be in use. A cut\n\
-    tail shows when `head` is compared with one that was noted earlier.")]
-pub struct Verify {
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Another log than the configuration's
-    #[arg(long, value_name = "DIR")]
-    directory: Option<PathBuf>,
-}
-
-/// Runs it; the exit code.
-pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
-    match args {
-        Audit::Tail(args) => {
-            tail(args, &directory(args.directory.as_ref(), config)?)?;
-            Ok(0)
-        }
-        Audit::Verify(args) => check(args, &directory(args.directory.as_ref(), config)?),
-    }
-}
-
-fn directory(named: Option<&PathBuf>, config: &Path) -> Result<PathBuf, Failure> {
-    match named {
-        Some(path) => Ok(path.clone()),
-        None => Ok(settings::load(config)?.audit.directory),
-    }
-}
-
-fn tail(args: &Tail, directory: &Path) -> Result<(), Failure> {
+/// Runs it.
+pub(super) fn tail(args: &Tail, config: &Path) -> Result<(), Failure> {
+    let directory = directory(args.directory.as_ref(), config)?;
     let failed = |error: ReadError| Failure::new("cannot show the audit log").because(error);
-    let mut follow = Follow::from_last(directory, args.lines).map_err(failed)?;
+    let mut follow = Follow::from_last(&directory, args.lines).map_err(failed)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     loop {
         while let Some(line) = follow.next_line().map_err(failed)? {
@@ -183,59 +139,4 @@ fn one_line(line: &[u8]) -> String {
 /// What came over a socket must not move the reader's cursor.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-fn check(args: &Verify, directory: &Path) -> Result<u8, Failure> {
-    let (mut read, mut told) = (0, 0);
-    let on_terminal = io::stderr().is_terminal();
-    let report = verify(directory, |bytes| {
-        read += bytes;
-        if on_terminal && read - told >= TELL {
-            told = read;
-            output::note(&format!("\r{} MiB checked", read / (1024 * 1024)));
-        }
-    });
-    if told > 0 {
-        output::note("\n");
-    }
-    let report = report.map_err(|error| {
-        Failure::new(format!("cannot read the audit log at `{}`", directory.display())).because(error)
-    })?;
-    if args.json {
-        output::json(&report)?;
-    } else {
-        output::result(&tell(&report))?;
-    }
-    Ok(u8::from(!report.intact))
-}
-
-fn tell(report: &Report) -> String {
-    let mut lines = Vec::new();
-    match &report.first_bad {
-        None => lines.push(format!("intact: {} records in {} segments", report.records, report.segments)),
-        Some(bad) => {
-            lines.push(format!("NOT intact: record {} in {}, line {}", bad.seq, bad.file.display(), bad.line));
-            lines.push(format!("  {}", bad.what));
-            lines.push(format!("  the {} records before it are as they were written", report.records));
-        }
-    }
-    lines.push(format!("head: {}", report.head));
-    lines.push(if report.sealed {
-        "sealed: the gate stopped in good order after the last record".to_owned()
-    } else {
-        "not sealed: the gate is running, or ended without notice".to_owned()
-    });
-    if report.torn_bytes > 0 {
-        lines.push(format!(
-            "{} bytes behind the last record: being written, or torn when the gate ended",
-            report.torn_bytes
-        ));
-    }
-    for (seq, by) in &report.clock_steps {
-        lines.push(format!("record {seq}: the clock stepped back by {by} ms"));
-    }
-    if !report.unknown.is_empty() {
-        lines.push(format!("outcome unknown of {} writes: {}", report.unknown.len(), report.unknown.join(", ")));
-    }
-    lines.join("\n") + "\n"
 }

@@ -1,0 +1,193 @@
+//! A piece of a segment, read and hashed on its own: what needs no neighbour. Pieces are read by several threads.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::glance::{Glance, glance, written_at};
+use crate::audit::line::{Line, is_of_old};
+use crate::audit::salt::{SaltFiles, SaltReader};
+use crate::audit::tree::Leaf;
+
+/// How long a piece is, bytes: large enough that its beginning and end do not count.
+const LENGTH: u64 = 4 * 1024 * 1024;
+
+/// Where a piece lies.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    /// The segment.
+    pub(super) path: PathBuf,
+    from: u64,
+    to: u64,
+    /// Whether it is the segment's first.
+    pub(super) first: bool,
+    /// Whether another segment follows.
+    pub(super) followed: bool,
+}
+
+/// The pieces of a log.
+pub(super) fn pieces(segments: &[PathBuf]) -> io::Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    for (n, path) in segments.iter().enumerate() {
+        let (length, followed) = (std::fs::metadata(path)?.len(), n + 1 < segments.len());
+        let mut from = 0;
+        loop {
+            let to = (from + LENGTH).min(length);
+            pieces.push(Piece { path: path.clone(), from, to, first: from == 0, followed });
+            from = to;
+            if from == length {
+                break;
+            }
+        }
+    }
+    Ok(pieces)
+}
+
+/// A record of a piece.
+pub(super) struct Row {
+    pub(super) seq: u64,
+    pub(super) leaf: Leaf,
+    /// For intents and calls, what joins them.
+    pub(super) id: u128,
+    pub(super) what: What,
+    /// Milliseconds since 1970.
+    pub(super) written: Option<i64>,
+}
+
+/// What a record is, as far as it matters here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    Intent,
+    Call,
+    Stopped,
+    Other,
+}
+
+/// What is not a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Amiss {
+    /// Something is wrong with the line.
+    Bad(&'static str),
+    /// The file ends inside a line, or zeros follow: so many bytes of it are there.
+    Torn(u64),
+}
+
+/// A piece, read.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) rows: Vec<Row>,
+    /// What comes behind the rows. Nothing was read behind it.
+    pub(super) amiss: Option<Amiss>,
+    /// Bytes.
+    pub(super) length: u64,
+}
+
+impl Piece {
+    /// A whole segment that lies in memory.
+    pub(super) fn whole(name: &str) -> Self {
+        Self { path: name.into(), from: 0, to: 0, first: true, followed: false }
+    }
+
+    /// Reads the lines that begin in it, the last one to its end.
+    pub(super) fn read(&self, salts: &SaltFiles, reader: &mut SaltReader) -> io::Result<Read> {
+        let file = File::open(&self.path)?;
+        // One byte more in front tells whether a line begins there.
+        let from = self.from.saturating_sub(1);
+        let mut bytes = vec![0; usize::try_from(self.to - from).unwrap_or(0)];
+        let read = fill(&file, &mut bytes, from)?;
+        bytes.truncate(read);
+        let skip = match self.from {
+            0 => 0,
+            _ => match memchr::memchr(b'\n', &bytes) {
+                Some(at) => at + 1,
+                None => return Ok(Read { length: self.to - self.from, ..Read::default() }),
+            },
+        };
+        let mut end = from + bytes.len() as u64;
+        while bytes.last().is_some_and(|byte| *byte != b'\n' && *byte != 0) {
+            let mut more = [0; 4096];
+            let read = fill(&file, &mut more, end)?;
+            let line = memchr::memchr(b'\n', &more[..read]).map_or(read, |at| at + 1);
+            bytes.extend_from_slice(&more[..line]);
+            end += line as u64;
+            if line == 0 {
+                break;
+            }
+        }
+        let mut read = lines(&bytes[skip..], salts, reader);
+        read.length = self.to - self.from;
+        Ok(read)
+    }
+}
+
+fn fill(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
+    let wanted = bytes.len();
+    while !bytes.is_empty() {
+        match file.read_at(bytes, at)? {
+            0 => break,
+            read => {
+                bytes = &mut bytes[read..];
+                at += read as u64;
+            }
+        }
+    }
+    Ok(wanted - bytes.len())
+}
+
+/// Reads whole lines, up to what is none.
+pub(super) fn lines(bytes: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Read {
+    let mut read = Read::default();
+    let mut from = 0;
+    while from < bytes.len() {
+        let rest = &bytes[from..];
+        let end = memchr::memchr(b'\n', rest);
+        let line = end.map_or(rest, |end| &rest[..end]);
+        if line.first() == Some(&0) || end.is_none() {
+            read.amiss = Some(torn(rest));
+            break;
+        }
+        match row(line, salts, reader) {
+            Ok(row) => read.rows.push(row),
+            Err(what) => {
+                read.amiss = Some(Amiss::Bad(what));
+                break;
+            }
+        }
+        from += line.len() + 1;
+    }
+    read
+}
+
+/// Zeros are room that was laid out ahead. Anything behind them is none.
+fn torn(rest: &[u8]) -> Amiss {
+    let there = memchr::memchr(0, rest).unwrap_or(rest.len());
+    if rest[there..].iter().any(|byte| *byte != 0) {
+        return Amiss::Bad("bytes stand behind the end of the records");
+    }
+    Amiss::Torn(there as u64)
+}
+
+fn row(text: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Result<Row, &'static str> {
+    let Some(line) = Line::parse(text) else {
+        return Err(if is_of_old(text) {
+            "this record was written by an earlier version of keygate, which chained records"
+        } else {
+            "this is no record: its number or its entry is missing or malformed"
+        });
+    };
+    let salt = salts.salt(reader, line.seq).ok_or("the record's salt is missing: nobody can tell what it was")?;
+    if !line.is_of(&salt) {
+        return Err("the record is not the one that was written: it, its entry or its salt was changed");
+    }
+    let glance = glance(text).unwrap_or(Glance::Other);
+    let written = written_at(text, &glance);
+    let number = |id: &str| uuid::Uuid::try_parse(id).map_or(0, |id| id.as_u128());
+    let (what, id) = match glance {
+        Glance::Intent(id) => (What::Intent, number(id)),
+        Glance::Call(id) => (What::Call, number(id)),
+        Glance::Stopped => (What::Stopped, 0),
+        Glance::Began | Glance::Other => (What::Other, 0),
+    };
+    Ok(Row { seq: line.seq, leaf: Leaf::of(line.entry), id, what, written })
+}

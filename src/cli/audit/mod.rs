@@ -1,0 +1,70 @@
+//! `keygate audit`: read the log, check that it is whole, prove what stands in it.
+
+mod prove;
+mod tail;
+mod verify;
+mod witness;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::report::Failure;
+use super::settings;
+use crate::audit::VerifierKey;
+
+/// Arguments of `audit`.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Show the last records, and those to come with -f
+    Tail(tail::Tail),
+    /// Check that no record was changed, dropped or swapped, and that none is missing
+    Verify(verify::Verify),
+    /// Prove to others that a record stands in the log
+    Prove(prove::Prove),
+    /// Cosign another gate's checkpoint, unless its history was changed
+    Witness(witness::Witness),
+}
+
+/// Runs it; the exit code.
+pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
+    match args {
+        Audit::Tail(args) => tail::tail(args, config).map(|()| 0),
+        Audit::Verify(args) => verify::run(args, config),
+        Audit::Prove(args) => prove::run(args, config).map(|()| 0),
+        Audit::Witness(args) => witness::run(args).map(|()| 0),
+    }
+}
+
+fn directory(named: Option<&PathBuf>, config: &Path) -> Result<PathBuf, Failure> {
+    match named {
+        Some(path) => Ok(path.clone()),
+        None => Ok(settings::load(config)?.audit.directory),
+    }
+}
+
+/// The key that the log's checkpoints are signed with: a file that was named, or the configuration's.
+fn log_key(named: Option<&PathBuf>, config: &Path) -> Result<VerifierKey, Failure> {
+    let path = match named {
+        Some(path) => path.clone(),
+        None => settings::load(config)
+            .map_err(|error| {
+                error.hint("name the log's key with `--key FILE`: `audit-signing.pub` beside the gate's configuration")
+            })?
+            .audit
+            .verifier_key(),
+    };
+    verifier_key(&path)
+}
+
+fn verifier_key(path: &Path) -> Result<VerifierKey, Failure> {
+    let failed = || Failure::new(format!("cannot use the key `{}`", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| failed().because(error))?;
+    VerifierKey::parse(&text)
+        .map_err(|error| failed().because(error).hint("`keygate init` makes one with the log: `audit-signing.pub`"))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::new(format!("cannot read `{}`", path.display())).because(error))
+}

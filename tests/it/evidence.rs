@@ -1,0 +1,190 @@
+//! The log as evidence: what the second verifier says of logs of the real gate, whole ones and tampered ones, and what
+//! receipts, proofs and witnesses are worth to somebody who has no Keygate.
+
+mod kept;
+mod tampers;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::harness::command::{found, run};
+use crate::harness::{Merchant, Proxy, Request, have};
+use kept::{Kept, Verdict, copy, second};
+use tampers::{Expected, TAMPERS, lines, number};
+
+#[test]
+fn two_verifiers_agree_on_whole_logs_and_on_tampered_ones() {
+    let mut kept = Kept::new();
+    let whole = kept.proxy.audit().directory().to_owned();
+    let Some(verdict) = kept.verdict(&whole, true) else { return };
+    assert_eq!(verdict, Verdict { code: Some(0), intact: true, complete: true, unsigned: 0, seq: None });
+    let first: Vec<u64> = lines(&whole).keys().map(|path| number(path)).collect();
+    assert!(first.len() > 2, "one segment is too few to be tampered with");
+    for (name, tamper, expected) in TAMPERS {
+        let log = kept.scratch.path().join("tampered");
+        copy(&whole, &log);
+        tamper(&log);
+        for held in [false, true] {
+            let verdict = kept.verdict(&log, held).unwrap();
+            match &expected {
+                Expected::Bad(segment, line) => {
+                    assert_eq!((verdict.intact, verdict.seq), (false, Some(first[*segment] + *line as u64)), "{name}");
+                }
+                Expected::Unsigned => assert!(!verdict.intact && verdict.seq.is_none(), "{name}: {verdict:?}"),
+                Expected::Incomplete => assert!(verdict.intact && !verdict.complete, "{name}: {verdict:?}"),
+            }
+        }
+        fs::remove_dir_all(log).unwrap();
+    }
+}
+
+#[test]
+fn two_verifiers_agree_on_flipped_bits_wherever_they_are() {
+    let mut kept = Kept::new();
+    let whole = kept.proxy.audit().directory().to_owned();
+    let log = kept.scratch.path().join("flipped");
+    copy(&whole, &log);
+    let files = ["checkpoint", "checkpoints", "tile/0/000", "tile/entries/000", "tile/1/000.p/1"];
+    let mut files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+    files.push(format!("salts/{:020}.keys", 0).into());
+    files.extend(lines(&whole).into_keys().map(|path| path.file_name().unwrap().into()));
+    for (n, file) in files.iter().enumerate() {
+        let sound = fs::read(whole.join(file)).unwrap();
+        for flip in 0..6 {
+            let mut bytes = sound.clone();
+            // Spread over the file, and the same each time.
+            let at = (flip * 7919 + n * 104_729) % bytes.len();
+            bytes[at] ^= 1 << (flip % 8);
+            fs::write(log.join(file), bytes).unwrap();
+            let Some(verdict) = kept.verdict(&log, false) else { return };
+            assert!(!verdict.intact, "{}, byte {at}: {verdict:?}", file.display());
+        }
+        fs::write(log.join(file), sound).unwrap();
+    }
+    assert!(kept.verdict(&log, false).unwrap().complete);
+}
+
+#[test]
+fn a_log_that_is_put_back_or_written_anew_shows_against_what_was_kept_elsewhere() {
+    let mut kept = Kept::new();
+    let earlier = kept.earlier.clone();
+    let Some(alone) = kept.verdict(&earlier, false) else { return };
+    assert!(alone.complete, "by itself it is fine: {alone:?}");
+    let held = kept.verdict(&earlier, true).unwrap();
+    assert!(held.intact && !held.complete, "{held:?}");
+    // A fork: the gate goes on from the earlier state, with its own key.
+    let audit = kept.proxy.audit().directory().to_owned();
+    fs::rename(&audit, kept.scratch.path().join("hidden")).unwrap();
+    copy(&earlier, &audit);
+    kept.proxy.run();
+    for _ in 0..250 {
+        kept.proxy.client("webshop").get("/v2/orders").must_be(200);
+    }
+    kept.proxy.stop();
+    assert!(kept.verdict(&audit, false).unwrap().complete);
+    let held = kept.verdict(&audit, true).unwrap();
+    assert!(!held.intact && held.seq.is_some_and(|seq| seq > 150), "{held:?}");
+}
+
+#[test]
+fn records_behind_the_last_checkpoint_are_told_as_unsigned() {
+    let mut kept = Kept::new();
+    let log = kept.proxy.audit().directory().to_owned();
+    // What a crash leaves when the checkpoint of the last second did not reach the disk.
+    fs::copy(kept.earlier.join("checkpoint"), log.join("checkpoint")).unwrap();
+    fs::copy(kept.earlier.join("checkpoints"), log.join("checkpoints")).unwrap();
+    let Some(verdict) = kept.verdict(&log, false) else { return };
+    assert!(verdict.complete && verdict.unsigned > 200 && verdict.code == Some(4), "{verdict:?}");
+}
+
+#[test]
+fn a_proof_convinces_somebody_who_has_no_log() {
+    let mut kept = Kept::new();
+    let path = kept.scratch.path().join("proof");
+    let (proof, key) = (path.display().to_string(), kept.key().display().to_string());
+    for receipt in kept.receipts.iter().step_by(70).cloned().collect::<Vec<_>>() {
+        let index = receipt.split(' ').nth(1).unwrap();
+        fs::write(&path, kept.proxy.keygate(&["audit", "prove", index], b"").ok()).unwrap();
+        let Some(ran) = second(&["proof", &proof, "--key", &key, "--receipt", &receipt]) else { return };
+        assert_eq!(ran.ok(), "ok\n");
+        let other = kept.receipts.iter().find(|other| **other != receipt).unwrap();
+        let other = format!("{} {index} {}", other.split(' ').next().unwrap(), other.split(' ').nth(2).unwrap());
+        let ran = second(&["proof", &proof, "--key", &key, "--receipt", &other]).unwrap();
+        assert_eq!(ran.code, Some(1), "{ran}");
+        fs::write(&path, kept.proxy.keygate(&["audit", "prove", index, "--disclose"], b"").ok()).unwrap();
+        let told = second(&["proof", &proof, "--key", &key]).unwrap().ok();
+        let record: Value = serde_json::from_str(told.strip_prefix("ok\n").unwrap()).unwrap();
+        assert_eq!(record["seq"].to_string(), index);
+        let by_id = ["audit", "prove", "--record", record["id"].as_str().unwrap(), "--disclose"];
+        assert_eq!(kept.proxy.keygate(&by_id, b"").ok(), fs::read_to_string(&path).unwrap());
+    }
+    let ran = kept.proxy.keygate(&["audit", "prove", "100000"], b"");
+    assert!(ran.code == Some(1) && ran.stderr.contains("hint: "), "{ran}");
+}
+
+#[test]
+fn a_witness_cosigns_once_and_refuses_a_fork() {
+    let mut kept = Kept::new();
+    let at = |name: &str| kept.scratch.path().join(name).display().to_string();
+    let (key, public, state, cosigned) = (at("w.key"), at("w.pub"), at("state"), at("cosigned"));
+    let log_key = kept.key().display().to_string();
+    kept.proxy.keygate(&["audit", "witness", "--new-key", "witness.example.com/w1", "--key", &key], b"").ok();
+    let log = kept.proxy.audit().directory().display().to_string();
+    let earlier = kept.earlier.display().to_string();
+    let mut cosign = |log: &str| {
+        let args = ["audit", "witness", "--key", &key, "--log-key", &log_key, "--log", log, "--state", &state];
+        kept.proxy.keygate(&args, b"")
+    };
+    cosign(&earlier).ok();
+    fs::write(&cosigned, cosign(&log).ok()).unwrap();
+    let refused = cosign(&earlier);
+    assert!(refused.code == Some(1) && refused.stderr.contains("was cut"), "{refused}");
+    let Some(ran) = second(&["cosigned", &cosigned, "--key", &log_key, "--witness", &public]) else { return };
+    assert_eq!(ran.ok(), "ok\n");
+}
+
+#[test]
+fn a_receipt_names_the_record_and_a_forged_one_of_the_upstream_does_not_pass() {
+    let merchant = Merchant::start(|exchange| {
+        let headers = "content-type: application/json\r\nkeygate-receipt: forged 1 x\r\nkeygate-refusal: x\r\n";
+        exchange.reply(200, headers, b"{}")
+    });
+    let proxy = Proxy::open(&merchant.target());
+    let client = proxy.client("webshop");
+    let request = Request::new("GET", "/api/v2/orders");
+    let plain = client.call(&request);
+    let words: Vec<&str> = plain.must_be(200).header("keygate-receipt").split(' ').collect();
+    let record = proxy.record(&plain);
+    assert_eq!((words.len(), words[1].to_owned()), (3, record.number("seq").to_string()));
+    assert_eq!(plain.header("keygate-refusal"), "");
+    let signed = client.call(&request.header("keygate-receipt", "signed"));
+    assert_eq!(signed.header("keygate-receipt").split(' ').count(), 4);
+    assert!(signed.header("keygate-receipt").len() < 200);
+    let seen = merchant.seen();
+    assert!(seen.iter().all(|call| call.header("keygate-receipt").is_empty()), "the upstream is asked for receipts");
+    let refused = client.get("/v2/settings");
+    assert_eq!(refused.header("keygate-receipt").split(' ').count(), 3, "a refusal has a receipt too");
+}
+
+#[test]
+fn gos_reference_accepts_checkpoint_tiles_and_proofs() {
+    let library = Path::new("/usr/share/gocode/src/golang.org/x/mod/sumdb");
+    if !have("Go with its `sumdb` packages", found("go") && library.is_dir()) {
+        return;
+    }
+    let mut kept = Kept::new();
+    let mut command = Command::new("go");
+    command.env("GO111MODULE", "off").env("GOPATH", "/usr/share/gocode").env("GOCACHE", kept.scratch.path().join("go"));
+    command.args(["run", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify/go/main.go")]);
+    command.arg(kept.proxy.audit().directory()).arg(kept.key());
+    for index in ["0", "255", "256", "300"] {
+        let path = kept.scratch.path().join(index);
+        fs::write(&path, kept.proxy.keygate(&["audit", "prove", index], b"").ok()).unwrap();
+        command.arg(path);
+    }
+    let said = run(command, b"").ok();
+    assert!(said.contains("4 printed proofs: ok"), "{said}");
+}
