@@ -18,6 +18,7 @@ use crate::gateway::{Gateway, Shared, note_event, sizes, upload_limits};
 use crate::limit::Memory;
 use crate::live::Live;
 use crate::metrics::Metrics;
+use crate::process;
 use crate::reload::{self, Reloader};
 use crate::server::tls::{self, Certificate};
 use crate::server::{Server, Settings, listen};
@@ -72,6 +73,7 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
         Gateway::new(shared.clone(), clients.iter().map(ClientParts::build).collect())
     })
     .map_err(|error| Failure::new("cannot start the workers").because(error))?;
+    tell_standing();
     // Durable before the first call: it also shows that the log can be written at all.
     let started = format!("keygate {} on {address} with {workers} workers", env!("CARGO_PKG_VERSION"));
     for (code, detail) in recovered.into_iter().map(|text| ("recovered", text)).chain([("started", started)]) {
@@ -80,6 +82,16 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     }
     let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
     Ok(Gate { server, threads: Threads { reloader, _refresher: refresher, _admin: admin }, log, signals })
+}
+
+/// How well the keys are kept from others on this machine. Asked when they lie in memory.
+fn tell_standing() {
+    let standing = process::standing();
+    if standing.is_whole() {
+        tracing::info!("{standing}");
+    } else {
+        tracing::warn!("{standing}");
+    }
 }
 
 /// What the workers share.
@@ -213,7 +225,8 @@ fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     SigningKey::parse(text).map_err(|error| failed().because(error).hint(hint))
 }
 
-fn vault(config: &config::Vault) -> Box<dyn Vault> {
+/// The vault that a configuration names.
+pub fn vault(config: &config::Vault) -> Box<dyn Vault> {
     match config {
         config::Vault::Age { file, identity, .. } => {
             Box::new(AgeFile { file: file.clone(), identity: identity.clone() })

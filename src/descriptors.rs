@@ -34,6 +34,12 @@ pub fn connections_that_fit(listen: &Listen) -> u32 {
     slots
 }
 
+/// The most descriptors that this process may have, and how many connections would fit. Changes nothing.
+pub fn outlook(listen: &Listen) -> (Option<u64>, u32) {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    (limit, limit.map_or(listen.max_connections, |limit| fit(listen.max_connections, listen.max_in_flight, limit)))
+}
+
 fn fit(connections: u32, in_flight: u32, limit: u64) -> u32 {
     let free = limit.saturating_sub(RESERVE);
     // Calls at the upstream take one more each, but no more than may be under way.

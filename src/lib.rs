@@ -19,6 +19,7 @@
 //!
 //! The call's way.
 //! - [`descriptors`]: file descriptors: as many as there may be, and none left.
+//! - [`process`]: what keeps others on the machine away from the keys.
 //! - [`metrics`]: what is counted.
 //! - [`refusal`]: every answer that Keygate gives itself.
 //! - [`live`]: what a changed configuration replaces while the gate runs.
@@ -46,6 +47,7 @@ pub mod limit;
 pub mod crypto;
 pub mod upstream;
 pub mod descriptors;
+pub mod process;
 pub mod metrics;
 pub mod refusal;
 pub mod live;

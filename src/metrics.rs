@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::process;
+
 pub use connections::{Connections, Open};
 pub use reloads::Reloads;
 
@@ -102,6 +104,12 @@ impl Metrics {
                 "gauge",
                 "1 while records can be kept, else 0 and every call is refused.",
                 u64::from(audit_open),
+            ),
+            (
+                "keygate_keys_protected",
+                "gauge",
+                "1 while keys lie in locked memory that is left out of core dumps, in a process closed to debuggers.",
+                u64::from(process::standing().is_whole()),
             ),
         ];
         for (name, kind, help, value) in singles {

@@ -3,6 +3,7 @@
 mod hold;
 mod pace;
 mod scrub;
+mod spellings;
 
 pub use hold::Hold;
 pub use pace::{Late, Pace};

@@ -3,25 +3,34 @@
 //! A [`Scrubber`] knows the spellings of one key: raw (in either case), JSON-escaped, percent-encoded (reserved bytes only or every byte, in
 //! either case, and any mixture of the two), and Base64 in both alphabets at each of the three alignments. What matches is
 //! overwritten with `x`, so lengths stay as announced. A [`Scrub`] is the state of one stream: it finds spellings that lie across chunk borders.
+//!
+//! The automaton that looks through replies knows the first bytes of each spelling and no more; the rest is compared with
+//! the spellings themselves, which lie where the caller keeps secrets. So the key stands in no automaton, in no form.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use bytes::{Bytes, BytesMut};
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
+
+use super::spellings::{Text, room, spellings};
+
+/// How much of a spelling the automaton knows, bytes: as much as its fast search looks at, so that more would gain nothing.
+const BEGINNING: usize = 4;
 
 /// Knows the spellings of one key.
 pub struct Scrubber {
+    /// Finds where spellings may begin.
     searcher: AhoCorasick,
-    spellings: Vec<Zeroizing<Vec<u8>>>,
+    spellings: Vec<Bytes>,
     /// Whether a byte begins a spelling.
     first: [bool; 256],
     longest: usize,
-    /// Finds the key in text whose percent-escapes were undone, whatever bytes of it were escaped.
+    /// Finds where the key may begin in text whose percent-escapes were undone, whatever bytes of it were escaped.
     plain: AhoCorasick,
-    key: Zeroizing<Vec<u8>>,
+    key: Bytes,
 }
 
 /// A text with its percent-escapes undone.
@@ -52,39 +61,50 @@ fn hex_pair(pair: &[u8]) -> Option<u8> {
 }
 
 impl Scrubber {
-    /// For one key. `None` when the key is too short to be told from ordinary text; the vault takes no such key.
-    pub fn new(key: &[u8]) -> Option<Self> {
+    /// For one key. `keep` copies bytes to where secrets are kept. `None` when the key is too short to be told from ordinary
+    /// text; the vault takes no such key.
+    pub fn new(key: &[u8], keep: impl FnOnce(&[u8]) -> Bytes) -> Option<Self> {
         if key.len() < 8 {
             return None;
         }
-        let spellings = spellings(key);
-        let longest = spellings.iter().map(|s| s.len()).max().unwrap_or(0);
+        let texts = spellings(key);
+        let longest = texts.iter().map(|s| s.len()).max().unwrap_or(0);
         let mut first = [false; 256];
-        spellings.iter().filter_map(|s| s.first()).for_each(|&byte| first[usize::from(byte)] = true);
+        texts.iter().filter_map(|s| s.first()).for_each(|&byte| first[usize::from(byte)] = true);
+        let beginnings: BTreeSet<&[u8]> = texts.iter().filter_map(|s| s.get(..BEGINNING)).collect();
         let searcher = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::DFA))
-            .match_kind(MatchKind::LeftmostLongest)
-            .ascii_case_insensitive(false)
-            .build(spellings.iter().map(|s| s.as_slice()))
+            .match_kind(MatchKind::LeftmostFirst)
+            .build(beginnings)
             .ok()?;
-        let plain = AhoCorasick::builder().ascii_case_insensitive(true).build([key]).ok()?;
-        Some(Self {
-            searcher,
-            spellings,
-            first,
-            longest: longest.max(key.len() * 3),
-            plain,
-            key: Zeroizing::new(key.to_vec()),
-        })
+        let plain = AhoCorasick::builder().ascii_case_insensitive(true).build([&key[..BEGINNING]]).ok()?;
+        let (key, spellings) = kept(key, &texts, keep);
+        Some(Self { searcher, spellings, first, longest: longest.max(key.len() * 3), plain, key })
     }
 
     /// Whether these bytes hold the key in one of its spellings.
     pub fn finds(&self, bytes: &[u8]) -> bool {
-        self.searcher.is_match(bytes) || self.finds_escaped(bytes)
+        self.spelling(bytes, 0).is_some() || self.finds_escaped(bytes)
     }
 
     fn finds_escaped(&self, bytes: &[u8]) -> bool {
-        memchr::memchr(b'%', bytes).is_some() && self.plain.is_match(&Unescaped::new(bytes).bytes)
+        memchr::memchr(b'%', bytes).is_some() && self.key(&Unescaped::new(bytes).bytes, 0).is_some()
+    }
+
+    /// The first spelling at or behind `from`, the longest of those that begin there.
+    fn spelling(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
+        candidates(&self.searcher, bytes, from).find_map(|at| {
+            let rest = &bytes[at..];
+            let fitting = self.spellings.iter().filter(|spelling| rest.starts_with(spelling));
+            fitting.map(Bytes::len).max().map(|length| at..at + length)
+        })
+    }
+
+    /// The first key at or behind `from`, in either case.
+    fn key(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
+        let key =
+            |at: &usize| bytes.get(*at..*at + self.key.len()).is_some_and(|it| it.eq_ignore_ascii_case(&self.key));
+        candidates(&self.plain, bytes, from).find(key).map(|at| at..at + self.key.len())
     }
 
     /// Overwrites every spelling in a whole text; says how many there were. Untouched bytes are not copied.
@@ -92,25 +112,30 @@ impl Scrubber {
         if !self.finds(&bytes) {
             return (bytes, 0);
         }
-        let mut copy = BytesMut::from(&bytes[..]);
+        // In place where nobody else holds it, so that no other copy of the key is left behind.
+        let mut copy = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let count = self.overwrite(&mut copy);
         (copy.freeze(), count)
     }
 
     fn overwrite(&self, bytes: &mut [u8]) -> u32 {
-        let found: Vec<_> = self.searcher.find_iter(&*bytes).map(|m| m.range()).collect();
-        for range in &found {
-            bytes[range.clone()].fill(b'x');
+        let (mut count, mut from) = (0, 0);
+        while let Some(found) = self.spelling(bytes, from) {
+            from = found.end;
+            bytes[found].fill(b'x');
+            count += 1;
         }
-        let mut count = found.len();
         if self.finds_escaped(bytes) {
-            let text = Unescaped::new(bytes);
-            for found in self.plain.find_iter(&text.bytes) {
-                bytes[text.starts[found.start()]..text.starts[found.end()]].fill(b'x');
+            let mut text = Unescaped::new(bytes);
+            let mut from = 0;
+            while let Some(found) = self.key(&text.bytes, from) {
+                from = found.end;
+                bytes[text.starts[found.start]..text.starts[found.end]].fill(b'x');
                 count += 1;
             }
+            text.bytes.zeroize();
         }
-        u32::try_from(count).unwrap_or(u32::MAX)
+        count
     }
 
     /// How many bytes at the end could be the beginning of a spelling.
@@ -141,6 +166,15 @@ impl Scrubber {
         let open = (0..text.bytes.len()).find(begins).map(|at| text.starts[at]);
         open.or((cut < tail.len()).then_some(cut))
     }
+}
+
+/// Where something may begin.
+fn candidates(by: &AhoCorasick, bytes: &[u8], mut from: usize) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let found = by.find(Input::new(bytes).range(from..))?;
+        from = found.start() + 1;
+        Some(found.start())
+    })
 }
 
 /// The state of one reply stream.
@@ -200,81 +234,25 @@ impl Scrub {
     }
 }
 
-fn spellings(key: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
-    // A key of hex digits is as often written in capitals.
-    let mut all = vec![key.to_vec(), key.to_ascii_uppercase(), key.to_ascii_lowercase()];
-    all.extend([json_escaped(key, false), json_escaped(key, true), dotnet_escaped(key)]);
-    for escape_all in [false, true] {
-        for upper in [false, true] {
-            all.push(percent(key, escape_all, upper));
-        }
+/// The key and its spellings, side by side in one piece of the memory where secrets are kept.
+fn kept(key: &[u8], spellings: &[Text], keep: impl FnOnce(&[u8]) -> Bytes) -> (Bytes, Vec<Bytes>) {
+    let all: Vec<&[u8]> = std::iter::once(key).chain(spellings.iter().map(|s| s.as_slice())).collect();
+    let mut side_by_side = room(all.iter().map(|text| text.len()).sum());
+    for text in &all {
+        side_by_side.extend_from_slice(text);
     }
-    for shift in 0..3 {
-        all.push(base64_core(key, shift, &STANDARD_NO_PAD));
-        all.push(base64_core(key, shift, &URL_SAFE_NO_PAD));
-    }
-    all.sort();
-    all.dedup();
-    all.into_iter().map(Zeroizing::new).collect()
-}
-
-fn json_escaped(key: &[u8], slash: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len() + 8);
-    for &byte in key {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            b'/' if slash => out.extend_from_slice(b"\\/"),
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-/// As .NET's own JSON writer does by default.
-fn dotnet_escaped(key: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len() + 16);
-    for &byte in key {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'"' | b'&' | b'\'' | b'+' | b'<' | b'>' | b'`' => {
-                out.extend_from_slice(format!("\\u{byte:04X}").as_bytes());
-            }
-            _ => out.push(byte),
-        }
-    }
-    out
-}
-
-fn percent(key: &[u8], escape_all: bool, upper: bool) -> Vec<u8> {
-    let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    let mut out = Vec::with_capacity(key.len() * 3);
-    for &byte in key {
-        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        if plain && !escape_all {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(&[b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
-        }
-    }
-    out
-}
-
-/// The Base64 characters that depend on the key alone when `shift` other bytes stand before it in its group of three.
-fn base64_core(key: &[u8], shift: usize, engine: &impl Engine) -> Vec<u8> {
-    let mut padded = Zeroizing::new(vec![0; shift]);
-    padded.extend_from_slice(key);
-    let encoded = Zeroizing::new(engine.encode(&*padded).into_bytes());
-    // Of `shift` bytes, the first `shift * 8 / 6` characters and one mixed one depend on what stands before.
-    let first = (shift * 8).div_ceil(6);
-    let whole = padded.len() * 8 / 6;
-    encoded[first..whole].to_vec()
+    let mut rest = keep(&side_by_side);
+    let mut parts = all.iter().map(|text| rest.split_to(text.len()));
+    (parts.next().unwrap_or_default(), parts.collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
 
+    use super::super::spellings::{dotnet_escaped, percent};
     use super::*;
 
     const KEY: &[u8] = b"5f2b6c9e0a1d4c3b8e7f60718293a4b5c6d7e8f9";
@@ -292,8 +270,8 @@ mod tests {
     #[test]
     fn every_spelling_is_found_at_every_chunk_border() {
         for key in [KEY, b"a+b/c\"d\\e f%g-1234"] {
-            let scrubber = Arc::new(Scrubber::new(key).unwrap());
-            let mut texts = vec![key.to_vec(), percent(key, false, true), percent(key, true, false)];
+            let scrubber = Arc::new(Scrubber::new(key, Bytes::copy_from_slice).unwrap());
+            let mut texts = vec![key.to_vec(), percent(key, false, true).to_vec(), percent(key, true, false).to_vec()];
             texts.extend((0..3).map(|n| STANDARD.encode([&b"abc"[..n], key, b"rest"].concat()).into_bytes()));
             let mixed: String = key
                 .iter()
@@ -301,7 +279,7 @@ mod tests {
                 .map(|(n, b)| if n % 3 == 0 { format!("%{b:02x}") } else { char::from(*b).to_string() })
                 .collect();
             texts.push(mixed.into_bytes());
-            texts.push(dotnet_escaped(key));
+            texts.push(dotnet_escaped(key).to_vec());
             texts.push(serde_json::to_vec(std::str::from_utf8(key).unwrap()).unwrap());
             for text in texts {
                 // Long enough behind the key that a chunk is looked at near its border only.
@@ -317,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_short_key_has_no_scrubber() {
-        assert!(Scrubber::new(b"1234567").is_none());
+        assert!(Scrubber::new(b"1234567", Bytes::copy_from_slice).is_none());
     }
 
     proptest! {
@@ -326,7 +304,7 @@ mod tests {
             parts in proptest::collection::vec("[a-f0-9]{0,30}", 1..8),
             cuts in proptest::collection::vec(0usize..400, 0..6),
         ) {
-            let scrubber = Arc::new(Scrubber::new(KEY).unwrap());
+            let scrubber = Arc::new(Scrubber::new(KEY, Bytes::copy_from_slice).unwrap());
             let joined = parts.join(std::str::from_utf8(KEY).unwrap()).into_bytes();
             let mut cuts: Vec<_> = cuts.into_iter().map(|c| c.min(joined.len())).collect();
             cuts.push(joined.len());

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::assemble;
 use crate::config::{self, Config};
 
+use super::doctor::overdue;
 use super::output;
 use super::report::{CONFIG, Failure};
 use super::settings;
@@ -32,6 +33,9 @@ pub struct Check {
 struct Verdict<'a> {
     ok: bool,
     problems: Vec<Finding<'a>>,
+    /// What works and should not go on for ever.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// A problem; what only the disk can tell has no line.
@@ -57,12 +61,12 @@ pub fn run(args: &Check, path: &Path) -> Result<u8, Failure> {
     }
     let text = settings::read(path)?;
     match settings::checked(path, &text) {
-        Err(failure) if args.json => verdict(failure.problems().map(from_file).collect()),
+        Err(failure) if args.json => verdict(failure.problems().map(from_file).collect(), Vec::new()),
         Err(failure) => Err(failure),
         Ok(config) => {
             let troubles = assemble::inspect(&config);
             if args.json {
-                return verdict(troubles.iter().map(from_disk).collect());
+                return verdict(troubles.iter().map(from_disk).collect(), overdue(&config));
             }
             tell(path, &config, &troubles)
         }
@@ -79,15 +83,18 @@ fn tell(path: &Path, config: &Config, troubles: &[Failure]) -> Result<u8, Failur
             plural(upstreams, "upstream"),
             plural(integrations, "integration")
         ))?;
+        for what in overdue(config) {
+            output::note(&format!("warning: {what}\n"));
+        }
         return Ok(0);
     }
     troubles.iter().for_each(Failure::print);
     Ok(CONFIG)
 }
 
-fn verdict(problems: Vec<Finding>) -> Result<u8, Failure> {
+fn verdict(problems: Vec<Finding>, warnings: Vec<String>) -> Result<u8, Failure> {
     let ok = problems.is_empty();
-    output::json(&Verdict { ok, problems })?;
+    output::json(&Verdict { ok, problems, warnings })?;
     Ok(if ok { 0 } else { CONFIG })
 }
 

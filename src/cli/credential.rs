@@ -1,15 +1,16 @@
 //! `keygate credential`: the real API keys, in and out of the vault. No command prints one.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Upstream};
-use crate::vault::{Secret, StoredCredential};
+use crate::vault::{OpenRequest, Secret, StoredCredential};
 
+use super::hand_over;
 use super::output::{self, meant, names, quoted, table};
 use super::report::Failure;
 use super::settings;
@@ -23,6 +24,8 @@ const LONGEST_INPUT: usize = 64 * 1024;
 pub enum Credential {
     /// Store a real API key: asked for without echo, or read from standard input
     Put(Put),
+    /// Ask for a key that comes sealed, so that nobody on the way sees it
+    Request(hand_over::Request),
     /// Show what the vault holds, without the keys
     List(List),
     /// Remove a key from the vault
@@ -34,7 +37,8 @@ pub enum Credential {
 #[command(after_help = "Examples:\n  \
     keygate credential put acme                       asks for the key, shows nothing\n  \
     keygate credential put acme < key.txt             one trailing newline is cut\n  \
-    pass show channelengine/acme | keygate credential put acme\n\n\
+    pass show channelengine/acme | keygate credential put acme\n  \
+    keygate credential put acme --sealed acme.age     what `credential request` asked for; taken once\n\n\
     A running gate picks the new key up by itself.")]
 pub struct Put {
     /// The credential's name, as `credential = \"…\"` in `[upstream.…]` has it
@@ -42,6 +46,9 @@ pub struct Put {
     /// The upstream it is for, when several use a credential of this name
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
+    /// Take a key over that was sealed for the open request of this name; `-` reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
+    sealed: Option<PathBuf>,
     // Takes what must not be there, so that it is refused without being repeated.
     #[arg(hide = true, allow_hyphen_values = true)]
     surplus: Vec<Hidden>,
@@ -86,6 +93,7 @@ impl std::fmt::Debug for Hidden {
 pub fn run(command: &Credential, path: &Path) -> Result<(), Failure> {
     match command {
         Credential::Put(args) => put(args, path),
+        Credential::Request(args) => hand_over::request(args, path),
         Credential::List(args) => list(args, path),
         Credential::Rm(args) => remove(args, path),
     }
@@ -101,8 +109,11 @@ fn put(args: &Put, path: &Path) -> Result<(), Failure> {
             ))
             .hint("if what you gave was a real key, withdraw it at the merchant API and make a new one"));
     }
+    if let Some(file) = &args.sealed {
+        return hand_over::put_sealed(&args.name, file, path);
+    }
     let config = settings::load(path)?;
-    let upstream = upstream(&config, args)?;
+    let upstream = upstream(&config, &args.name, args.upstream.as_deref())?;
     let bound_to = upstream.base_url.to_string();
     let stored = store(&config).put(&args.name, &bound_to, &read_key(&args.name, &bound_to)?)?;
     output::note(&format!("stored `{}`, version {}, for {} only\n", stored.id, stored.version, stored.bound_to));
@@ -110,28 +121,29 @@ fn put(args: &Put, path: &Path) -> Result<(), Failure> {
 }
 
 /// The upstream whose base URL the key is bound to.
-fn upstream<'a>(config: &'a Config, args: &Put) -> Result<&'a Upstream, Failure> {
-    let using: Vec<&Upstream> = config.upstreams.iter().filter(|upstream| *upstream.credential == *args.name).collect();
-    if let Some(name) = &args.upstream {
+pub fn upstream<'a>(config: &'a Config, id: &str, upstream: Option<&str>) -> Result<&'a Upstream, Failure> {
+    let using: Vec<&Upstream> = config.upstreams.iter().filter(|upstream| *upstream.credential == *id).collect();
+    if let Some(name) = upstream {
         let known = config.upstreams.iter().map(|upstream| &*upstream.name);
-        let found = config.upstreams.iter().find(|upstream| *upstream.name == **name);
+        let found = config.upstreams.iter().find(|upstream| *upstream.name == *name);
         let found =
             found.ok_or_else(|| Failure::usage(format!("there is no upstream `{name}`")).hint(meant(name, known)))?;
-        return if *found.credential == *args.name {
+        return if *found.credential == *id {
             Ok(found)
         } else {
-            Err(Failure::usage(format!("the upstream `{name}` does not use a credential `{}`", args.name)).hint(
-                format!("it uses `{}`; change `credential` in `[upstream.{name}]` or the name here", found.credential),
-            ))
+            Err(Failure::usage(format!("the upstream `{name}` does not use a credential `{id}`")).hint(format!(
+                "it uses `{}`; change `credential` in `[upstream.{name}]` or the name here",
+                found.credential
+            )))
         };
     }
     match using.as_slice() {
-        [] => Err(Failure::usage(format!("no upstream uses a credential `{}`", args.name)).hint(format!(
+        [] => Err(Failure::usage(format!("no upstream uses a credential `{id}`")).hint(format!(
             "upstreams use {}; the name is what `credential` in `[upstream.…]` says",
             names(config.upstreams.iter().map(|upstream| &*upstream.credential))
         ))),
         [first, rest @ ..] if rest.iter().all(|other| other.base_url == first.base_url) => Ok(first),
-        several => Err(Failure::usage(format!("several upstreams use `{}`, at different base URLs", args.name))
+        several => Err(Failure::usage(format!("several upstreams use `{id}`, at different base URLs"))
             .hint(format!(
                 "say which with `--upstream`: {}; a key is sent to one base URL only, so the others need a credential of their own",
                 names(several.iter().map(|upstream| &*upstream.name))
@@ -159,6 +171,9 @@ fn read_key(name: &str, bound_to: &str) -> Result<Secret, Failure> {
 fn list(args: &List, path: &Path) -> Result<(), Failure> {
     let config = settings::load(path)?;
     let stored = store(&config).list()?;
+    for OpenRequest { id, bound_to, until } in store(&config).requests()? {
+        output::note(&format!("`{id}` for {bound_to} is asked for: a sealed key is taken until {until}\n"));
+    }
     let entries = stored.into_iter().map(|facts| Entry { used_by: users(&config, &facts.id), facts });
     if args.json {
         return output::json(&entries.collect::<Vec<_>>());

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use age::x25519::Recipient;
 use aws_lc_rs::rand;
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp, Unit};
@@ -9,7 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::config::{self, Config, NewIntegration};
 use crate::policy::scoped_key::ScopedKey;
+use crate::vault::handover;
 
+use super::hand_over::SealTo;
 use super::integration_list;
 use super::output::{self, quoted, quoted_path};
 use super::report::Failure;
@@ -37,6 +40,7 @@ pub enum Integration {
     keygate integration add pim --upstream acme --allow 'products:*' --deny 'DELETE /v2/products/{merchantProductNo}'\n  \
     keygate integration add report --upstream acme --allow orders:read --limit '60/min burst 10' --owner ops@example.com\n\n\
     The scoped key is the only thing on standard output: `> webshop.key` keeps it, and nothing else does.\n\
+    With `--seal-to age1…` it is sealed to whoever has that age identity: `age --decrypt --identity ID webshop.key`.\n\
     `keygate profile show channelengine` lists the endpoints and scopes that can be allowed.")]
 pub struct Add {
     /// Its name
@@ -59,6 +63,8 @@ pub struct Add {
     /// When its key ends: `180d` from now, or a day (`2027-01-31`), or a time (`2027-01-31T12:00:00Z`)
     #[arg(long, value_name = "WHEN")]
     expires: Option<String>,
+    #[command(flatten)]
+    seal_to: SealTo,
 }
 
 /// Arguments of `integration rotate`.
@@ -72,6 +78,8 @@ pub struct Rotate {
     /// How long the old key may still be used: `24h`, `7d` [default: not at all]
     #[arg(long, value_name = "DURATION")]
     keep_old: Option<String>,
+    #[command(flatten)]
+    seal_to: SealTo,
 }
 
 /// Arguments of `integration revoke`.
@@ -94,6 +102,7 @@ pub fn run(command: &Integration, config: &Path) -> Result<(), Failure> {
 }
 
 fn add(args: &Add, path: &Path) -> Result<(), Failure> {
+    let recipient = args.seal_to.recipient()?;
     let key = fresh_key()?;
     let expires = args.expires.as_deref().map(|text| when(text, Timestamp::now())).transpose()?;
     let new = NewIntegration {
@@ -107,17 +116,18 @@ fn add(args: &Add, path: &Path) -> Result<(), Failure> {
         limit: args.limit.clone(),
     };
     let config = settings::edit(path, |editor| editor.add_integration(&new))?;
-    hand_out(&key, &args.name, path)?;
+    hand_out(&key, recipient.as_ref(), &args.name, path)?;
     output::note(&format!("added `{}` to `{}`; its key is printed this once\n", args.name, path.display()));
     tell_how_to_use(&config, &args.name);
     taken_over(&config, path, &format!("`{}` is added", args.name))
 }
 
 fn rotate(args: &Rotate, path: &Path) -> Result<(), Failure> {
+    let recipient = args.seal_to.recipient()?;
     let key = fresh_key()?;
     let keep = args.keep_old.as_deref().map(|text| later(text, Timestamp::now(), "--keep-old")).transpose()?;
     let config = settings::edit(path, |editor| editor.rotate(&args.name, &key.sha256(), keep))?;
-    hand_out(&key, &args.name, path)?;
+    hand_out(&key, recipient.as_ref(), &args.name, path)?;
     let old = keep.map_or_else(|| "the old one ends".to_owned(), |until| format!("the old one works until {until}"));
     output::note(&format!("`{}` has a new key, printed this once; {old}\n", args.name));
     taken_over(&config, path, &format!("`{}` has a new key", args.name))
@@ -136,10 +146,16 @@ pub fn fresh_key() -> Result<ScopedKey, Failure> {
     Ok(ScopedKey::from_random(*random))
 }
 
-/// The one time a key is shown. When that fails the key is lost, and the remedy is another one.
-fn hand_out(key: &ScopedKey, name: &str, path: &Path) -> Result<(), Failure> {
+/// The one time a key is shown, or its sealed form. When that fails the key is lost, and the remedy is another one.
+fn hand_out(key: &ScopedKey, recipient: Option<&Recipient>, name: &str, path: &Path) -> Result<(), Failure> {
     let line = Zeroizing::new(format!("{}\n", key.expose()));
-    output::secret(&line).map_err(|error| {
+    let shown = match recipient {
+        None => output::secret(line.as_bytes()),
+        Some(recipient) => handover::seal_to(recipient, line.as_bytes())
+            .map_err(std::io::Error::other)
+            .and_then(|sealed| output::secret(&sealed)),
+    };
+    shown.map_err(|error| {
         Failure::new(format!("`{name}` is in `{}`, but its key could not be printed and is lost", path.display()))
             .because(error)
             .hint(format!("make another: `keygate --config {} integration rotate {}`", quoted_path(path), quoted(name)))
@@ -167,7 +183,7 @@ fn when(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
 }
 
 /// A duration from now on, in whole seconds.
-fn later(text: &str, now: Timestamp, option: &str) -> Result<Timestamp, Failure> {
+pub fn later(text: &str, now: Timestamp, option: &str) -> Result<Timestamp, Failure> {
     let wrong = |why: String| Failure::usage(format!("`{option} {text}` makes no sense: {why}"));
     let duration = config::parse_duration(text).map_err(|why| wrong(why.what).hint(why.remedy))?;
     SignedDuration::try_from(duration)

@@ -4,7 +4,9 @@ mod audit;
 mod check;
 mod credential;
 mod demo;
+mod doctor;
 mod explain;
+mod hand_over;
 mod init;
 mod integration;
 mod integration_list;
@@ -13,6 +15,7 @@ mod pki;
 mod profile;
 pub mod report;
 mod run;
+mod scan;
 pub mod settings;
 mod taken_over;
 mod vault_failure;
@@ -22,10 +25,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use rustix::process::DumpableBehavior;
-
 use report::Failure;
 
+use crate::process;
 use crate::stand_in::{self, args::StandInArgs};
 
 /// The whole command line.
@@ -74,6 +76,8 @@ enum Command {
     Integration(integration::Integration),
     /// Check the configuration and everything it names
     Check(check::Check),
+    /// Look for what is wrong around the gate: keys, certificates, clocks, disk, limits, trust
+    Doctor(doctor::Doctor),
     /// Run the gate
     Run(run::Run),
     /// Show the merchant APIs that Keygate knows
@@ -86,13 +90,15 @@ enum Command {
     /// Read the audit log, check that it is whole
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Find keys that lie about in files, logs and shell histories
+    Scan(scan::Scan),
     /// Show Keygate at work against a stand-in merchant API on this machine
     Demo(demo::Demo),
 }
 
 /// Reads the arguments, runs the command, tells what failed.
 pub fn main() -> ExitCode {
-    forbid_core_dumps();
+    process::keep_others_out();
     let cli = Cli::parse();
     let code = dispatch(cli).unwrap_or_else(|failure| {
         failure.print();
@@ -109,11 +115,13 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Credential(args) => credential::run(&args, config)?,
         Command::Integration(args) => integration::run(&args, config)?,
         Command::Check(args) => return check::run(&args, config),
+        Command::Doctor(args) => return doctor::run(&args, config),
         Command::Run(args) => run::run(&args, config)?,
         Command::Profile(args) => profile::run(&args)?,
         Command::Explain(args) => return explain::run(&args, config),
         Command::Audit(args) => return audit::run(&args, config),
         Command::StandIn(args) => run_stand_in(args)?,
+        Command::Scan(args) => return scan::run(&args, config),
         Command::Demo(args) => return demo::run(&args),
     }
     Ok(0)
@@ -125,26 +133,11 @@ fn run_stand_in(args: StandInArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::new("the stand-in merchant API cannot run").because(error))
 }
 
-/// No real key may end in a core dump, and no other process of the same user may read it from memory. The dumpable flag
-/// does both; the size limit of `ulimit -c` would not reach a dump that goes to a handler (`core(5)`).
-fn forbid_core_dumps() {
-    // Where a sandbox forbids the call there is nothing better to do than to go on.
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
-    use rustix::process::{DumpableBehavior, dumpable_behavior};
-
-    use super::{Cli, forbid_core_dumps};
-
-    #[test]
-    fn no_core_dump_is_made_of_this_process() {
-        forbid_core_dumps();
-        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
-    }
+    use super::Cli;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -12,7 +12,7 @@ use super::report::Failure;
 
 /// Prints a result. That the reader has gone (`| head`) is not an error; that the disk is full is one.
 pub fn result(text: &str) -> Result<(), Failure> {
-    match write(text) {
+    match write(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new("cannot write to standard output").because(error))
         }
@@ -21,7 +21,7 @@ pub fn result(text: &str) -> Result<(), Failure> {
 }
 
 /// Prints what is shown only once: here a reader that has gone is an error too.
-pub fn secret(text: &str) -> io::Result<()> {
+pub fn secret(text: &[u8]) -> io::Result<()> {
     write(text)
 }
 
@@ -37,9 +37,9 @@ pub fn note(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-fn write(text: &str) -> io::Result<()> {
+fn write(text: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(text)?;
     stdout.flush()
 }
 

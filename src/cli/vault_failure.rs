@@ -18,6 +18,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Vault(error) => error.into(),
+            StoreError::HandOver(error) => error.into(),
             StoreError::Write { path, source } => {
                 Self::new(format!("cannot write `{}`", path.display())).because(source)
             }

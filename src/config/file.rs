@@ -99,6 +99,8 @@ pub(super) struct UpstreamFile {
     /// Required. The name of its credential in the vault.
     #[schemars(required)]
     pub(super) credential: Option<Field<String>>,
+    /// How old its key may become before `check` and `doctor` warn: `90d`, or `none`.
+    pub(super) rotate_after: Option<Field<String>>,
     /// PEM file of the roots to trust, or `mozilla`.
     pub(super) trust_roots: Option<Field<String>>,
     /// Where to connect instead of asking DNS: IP or IP:port.

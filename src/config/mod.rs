@@ -143,6 +143,8 @@ pub struct Upstream {
     pub base_url: BaseUrl,
     /// The id of its credential in the vault.
     pub credential: Arc<str>,
+    /// How old its key may become before the operator is told.
+    pub rotate_after: Option<Duration>,
     /// PEM file of trusted roots; the Mozilla roots when absent.
     pub trust_roots: Option<PathBuf>,
     /// Where to connect instead of asking DNS; empty asks DNS.

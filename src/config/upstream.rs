@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,11 +90,8 @@ fn one(
         .into_iter()
         .filter_map(|at| desk.keep(at.span, &key_of("addresses"), url::fixed_address(&at.value, port)))
         .collect();
-    let trust_roots = desk.optional(&key_of("trust_roots"), file.trust_roots).filter(|at| at.value != "mozilla");
-    let trust_roots = trust_roots.and_then(|at| {
-        let joined = desk.join(&at.value);
-        desk.keep(at.span, &key_of("trust_roots"), joined)
-    });
+    let trust_roots = trust_roots(desk, &key_of("trust_roots"), file.trust_roots);
+    let rotate_after = desk.read(&key_of("rotate_after"), file.rotate_after, None, optional_duration);
     let limit = desk.read(&key_of("limit"), file.limit, None, optional_quota);
     let times = times(desk, &path, [file.connect_timeout, file.head_timeout, file.body_timeout, file.total_timeout]);
     let [connect_timeout, head_timeout, body_timeout, total_timeout] = times;
@@ -103,6 +101,7 @@ fn one(
         profile: profile?,
         base_url: base_url?,
         credential: credential?,
+        rotate_after,
         trust_roots,
         addresses,
         limit,
@@ -111,6 +110,13 @@ fn one(
         body_timeout,
         total_timeout,
     })
+}
+
+/// A PEM file, or `mozilla` for none.
+fn trust_roots(desk: &mut Desk<'_>, key: &str, field: Option<Field<String>>) -> Option<PathBuf> {
+    let at = desk.optional(key, field).filter(|at| at.value != "mozilla")?;
+    let joined = desk.join(&at.value);
+    desk.keep(at.span, key, joined)
 }
 
 /// Time limits: connect, head, body, total.
@@ -134,6 +140,11 @@ fn times(desk: &mut Desk<'_>, path: &str, fields: [Option<Field<String>>; 4]) ->
 /// `none`, or a quota.
 pub(super) fn optional_quota(text: &str) -> Result<Option<Quota>, Wrong> {
     if text == "none" { Ok(None) } else { parse_quota(text).map(Some) }
+}
+
+/// `none`, or a duration.
+fn optional_duration(text: &str) -> Result<Option<Duration>, Wrong> {
+    if text == "none" { Ok(None) } else { parse_duration(text).map(Some) }
 }
 
 /// The name of a credential; something that looks like the key itself is refused without repeating it.

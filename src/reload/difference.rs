@@ -69,7 +69,7 @@ fn upstreams(old: &[Upstream], new: &[Upstream]) -> Vec<String> {
         let keys = keys!(former, now, Upstream {
             restart: profile, base_url, credential, trust_roots, addresses, connect_timeout, head_timeout, body_timeout,
                 total_timeout;
-            live: name, limit
+            live: name, limit, rotate_after
         });
         found.extend(keys.map(|key| format!("[upstream.{}] {key}", former.name)));
     }

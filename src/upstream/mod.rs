@@ -8,6 +8,7 @@ mod client;
 mod connect;
 mod h1;
 mod pool;
+mod probe;
 mod tls;
 mod upload;
 
@@ -29,6 +30,7 @@ use crate::vault::inject::OutboundParts;
 pub use ahead::Ahead;
 pub use client::client;
 pub use connect::Connector;
+pub use probe::{Probe, probe};
 pub use tls::{TlsSetupError, client_config};
 pub use upload::{Arrival, Progress, Upload, UploadLimits};
 

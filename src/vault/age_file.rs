@@ -4,18 +4,18 @@
 //! "key":"…"}}}`. Both files are read afresh on each fetch; nothing is kept.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::{DecryptError, Decryptor, IdentityFile};
 use jiff::Timestamp;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
-use zeroize::Zeroizing;
+use serde_json::value::RawValue;
 
+use super::arena::Locked;
+use super::handover::Request;
 use super::{Credential, Secret, Vault, VaultError, private_file};
 
 /// The version of the plaintext's layout.
@@ -41,7 +41,7 @@ impl Vault for AgeFile {
             id: Arc::from(id),
             version: entry.version,
             bound_to: entry.bound_to,
-            secret: Secret::new(entry.key.0.as_bytes().to_vec()),
+            secret: Secret::from_locked(entry.key.0),
         })
     }
 }
@@ -65,15 +65,16 @@ impl AgeFile {
             .map_err(|_| damaged(&self.identity, "no age identity in it".to_owned()))
     }
 
-    fn decrypt(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+    fn decrypt(&self, sealed: &[u8]) -> Result<Locked, VaultError> {
         let identities = read_identity(&self.identity)?
             .into_identities()
             .map_err(|_| damaged(&self.identity, "no age identity in it".to_owned()))?;
-        let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
-        Decryptor::new_buffered(sealed)
+        let mut opened = Decryptor::new_buffered(sealed)
             .and_then(|file| file.decrypt(identities.iter().map(|identity| &**identity as &dyn age::Identity)))
-            .map_err(|error| self.cannot_decrypt(&error))?
-            .read_to_end(&mut plain)
+            .map_err(|error| self.cannot_decrypt(&error))?;
+        let mut plain = Locked::with_room(sealed.len());
+        plain
+            .read_all(&mut opened, sealed.len())
             .map_err(|_| self.damaged("its content does not match its seal".to_owned()))?;
         Ok(plain)
     }
@@ -123,11 +124,19 @@ pub(super) struct Document {
     /// means one key for ever.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) retired: BTreeMap<String, u32>,
+    /// Keys that are asked for and have not come yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) requests: BTreeMap<String, Request>,
 }
 
 impl Document {
     pub(super) fn empty() -> Self {
-        Self { keygate_vault: LAYOUT, credentials: BTreeMap::new(), retired: BTreeMap::new() }
+        Self {
+            keygate_vault: LAYOUT,
+            credentials: BTreeMap::new(),
+            retired: BTreeMap::new(),
+            requests: BTreeMap::new(),
+        }
     }
 }
 
@@ -141,27 +150,43 @@ pub(super) struct Entry {
     pub(super) key: Key,
 }
 
-/// A key on its way between plaintext and [`Secret`]: wiped on drop.
-pub(super) struct Key(pub(super) Zeroizing<String>);
+/// A key on its way between plaintext and [`Secret`], in locked memory.
+pub(super) struct Key(pub(super) Locked);
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        let text = std::str::from_utf8(&self.0).map_err(|_| serde::ser::Error::custom("a key that is no text"))?;
+        serializer.serialize_str(text)
     }
 }
 
 impl<'de> Deserialize<'de> for Key {
+    /// Undoes the escapes itself: the library would do it in a buffer that is not wiped.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Key;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
-                Ok(Key(Zeroizing::new(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let quoted = raw.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        quoted.and_then(unescaped).map(Key).ok_or_else(|| D::Error::custom("not a key"))
     }
+}
+
+/// A JSON string without its escapes. The text is known to be valid JSON.
+fn unescaped(text: &str) -> Option<Locked> {
+    let mut plain = Locked::with_room(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        plain.extend(before.as_bytes());
+        let kind = after.chars().next()?;
+        rest = &after[1..];
+        match kind {
+            '"' | '\\' | '/' => plain.push(kind),
+            'u' => {
+                // What a key may hold fits one unit; a pair of surrogates is no control character but no key of ours either.
+                plain.push(char::from_u32(u32::from_str_radix(rest.get(..4)?, 16).ok()?)?);
+                rest = &rest[4..];
+            }
+            _ => return None,
+        }
+    }
+    plain.extend(rest.as_bytes());
+    Some(plain)
 }

@@ -9,7 +9,8 @@ use jiff::{Timestamp, Unit};
 use zeroize::Zeroizing;
 
 use super::age_file::{Document, Entry, Key};
-use super::{AgeFile, Secret, VaultError, private_file};
+use super::arena::Locked;
+use super::{AgeFile, HandOverError, Secret, VaultError, private_file};
 
 /// Longest key in bytes; a header has to carry it.
 const LONGEST: usize = 4096;
@@ -51,6 +52,9 @@ pub enum StoreError {
     /// The value cannot be an API key.
     #[error("the value cannot be an API key")]
     Unfit(#[from] Unfit),
+    /// A sealed key is not taken.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
 }
 
 /// Why a value cannot be an API key. Says nothing of the value.
@@ -110,19 +114,7 @@ impl AgeStore {
     /// Stores a key under `id`, bound to a base URL, in place of the one that may be there; its version is one more than
     /// the last that ever stood under this id. Waits for other writers.
     pub fn put(&self, id: &str, bound_to: &str, secret: &Secret) -> Result<StoredCredential, StoreError> {
-        let text = check_value(secret.expose())?;
-        self.change(|document| {
-            let last = document.credentials.get(id).map(|entry| entry.version).or(document.retired.remove(id));
-            let entry = Entry {
-                version: last.unwrap_or(0).saturating_add(1),
-                bound_to: bound_to.to_owned(),
-                since: now(),
-                key: Key(Zeroizing::new(text.to_owned())),
-            };
-            let facts = entry.facts(id.to_owned());
-            document.credentials.insert(id.to_owned(), entry);
-            Ok(facts)
-        })
+        self.change(|document| document.put(id, bound_to, secret))
     }
 
     /// Removes a credential; its version is remembered, its key is not.
@@ -137,7 +129,14 @@ impl AgeStore {
         })
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Document) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn open_document(&self) -> Result<Document, StoreError> {
+        Ok(self.vault.open()?)
+    }
+
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Document) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let file = &self.vault.file;
         let _lock = private_file::lock_folder(file)
             .map_err(|source| VaultError::Unreadable { place: file.display().to_string(), source })?;
@@ -169,6 +168,23 @@ pub fn check_value(value: &[u8]) -> Result<&str, Unfit> {
     Ok(text)
 }
 
+impl Document {
+    /// Puts a key under an id, in place of the one that may be there.
+    pub(super) fn put(&mut self, id: &str, bound_to: &str, secret: &Secret) -> Result<StoredCredential, StoreError> {
+        let text = check_value(secret.expose())?;
+        let last = self.credentials.get(id).map(|entry| entry.version).or(self.retired.remove(id));
+        let entry = Entry {
+            version: last.unwrap_or(0).saturating_add(1),
+            bound_to: bound_to.to_owned(),
+            since: now(),
+            key: Key(Locked::copy_of(text.as_bytes())),
+        };
+        let facts = entry.facts(id.to_owned());
+        self.credentials.insert(id.to_owned(), entry);
+        Ok(facts)
+    }
+}
+
 impl Entry {
     fn facts(&self, id: String) -> StoredCredential {
         StoredCredential { id, version: self.version, bound_to: self.bound_to.clone(), since: self.since }
@@ -179,9 +195,9 @@ impl Entry {
 fn seal(document: &Document, recipients: &[Box<dyn age::Recipient + Send>]) -> io::Result<Vec<u8>> {
     let room: usize =
         document.credentials.iter().map(|(id, e)| 6 * (id.len() + e.bound_to.len() + e.key.0.len())).sum();
-    let entries = document.credentials.len() + document.retired.len() + 1;
-    let mut plain = Zeroizing::new(Vec::with_capacity(room + entries * 512));
-    serde_json::to_writer(&mut *plain, document)?;
+    let entries = document.credentials.len() + document.retired.len() + 2 * document.requests.len() + 1;
+    let mut plain = Locked::with_room(room + entries * 512);
+    serde_json::to_writer(&mut plain, document)?;
     let encryptor = Encryptor::with_recipients(recipients.iter().map(|recipient| &**recipient as &dyn age::Recipient))
         .map_err(io::Error::other)?;
     let mut sealed = Vec::with_capacity(plain.len() + 1024);
@@ -197,7 +213,7 @@ fn write_error(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
 }
 
 /// The present time in whole seconds.
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let now = Timestamp::now();
     now.round(Unit::Second).unwrap_or(now)
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use zeroize::Zeroizing;
 
 use super::prepared::{KeyRing, Prepared, Unusable};
 use crate::audit::RECEIPT_HEADER;
@@ -97,13 +99,19 @@ pub fn inject(
 }
 
 fn target(call: &Call<'_>, base_path: &str, prepared: &Prepared) -> Result<PathAndQuery, Unusable> {
-    let mut target = call.target(base_path);
-    if !prepared.query.is_empty() {
-        target.push(if target.contains('?') { '&' } else { '?' });
-        target.push_str(&prepared.query);
+    let judged = call.target(base_path);
+    let target = if prepared.query.is_empty() { Bytes::from(judged) } else { with_key(&judged, &prepared.query) };
+    PathAndQuery::from_maybe_shared(target).map_err(|_| Unusable::Unfit(prepared.credential.0.to_string()))
+}
+
+/// The target with the key behind it, wiped when the call is over.
+fn with_key(target: &str, query: &[u8]) -> Bytes {
+    let separator = if target.contains('?') { "&" } else { "?" };
+    let mut whole = Zeroizing::new(Vec::with_capacity(target.len() + 1 + query.len()));
+    for part in [target.as_bytes(), separator.as_bytes(), query] {
+        whole.extend_from_slice(part);
     }
-    PathAndQuery::from_maybe_shared(bytes::Bytes::from(target))
-        .map_err(|_| Unusable::Unfit(prepared.credential.0.to_string()))
+    Bytes::from_owner(whole)
 }
 
 /// Takes out what ends at the gate: the client's keys, hop-by-hop headers, what the profile strips.

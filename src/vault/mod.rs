@@ -2,6 +2,8 @@
 
 mod age_file;
 mod age_store;
+pub mod arena;
+pub mod handover;
 pub mod inject;
 mod prepared;
 pub mod private_file;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 
 pub use age_file::AgeFile;
 pub use age_store::{AgeStore, StoreError, StoredCredential, Unfit, check_value};
+pub use handover::{HandOverError, OpenRequest};
 pub use prepared::{KeyRing, Prepared, Slot, Unusable};
 pub use refresh::{Change, Refresher, fetch_all};
 pub use secret::Secret;

@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, header};
-use zeroize::Zeroizing;
 
+use super::arena::Locked;
 use super::{Credential, Secret, VaultError};
 use crate::body::Scrubber;
 use crate::config::Upstream;
@@ -18,7 +18,8 @@ pub struct Prepared {
     /// The credential's id and version, for the record.
     pub credential: (Arc<str>, u32),
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) query: Zeroizing<String>,
+    /// Pairs with `&` between them, in locked memory.
+    pub(super) query: Locked,
     /// Cuts the key out of replies.
     pub scrubber: Arc<Scrubber>,
 }
@@ -79,11 +80,12 @@ impl Prepared {
             return Err(Unusable::BoundElsewhere { id, bound_to, wanted });
         }
         let unfit = || Unusable::Unfit(credential.id.to_string());
-        let scrubber = Scrubber::new(credential.secret.expose()).ok_or_else(unfit)?;
+        let keep = |bytes: &[u8]| bytes::Bytes::from_owner(Locked::copy_of(bytes));
+        let scrubber = Scrubber::new(credential.secret.expose(), keep).ok_or_else(unfit)?;
         let mut prepared = Self {
             credential: (credential.id.clone(), credential.version),
             headers: Vec::new(),
-            query: Zeroizing::new(String::new()),
+            query: Locked::default(),
             scrubber: Arc::new(scrubber),
         };
         for placement in &upstream.profile.inject {
@@ -99,15 +101,15 @@ impl Prepared {
             }
             Placement::Query { name } => {
                 let separator = if self.query.is_empty() { "" } else { "&" };
-                self.query.push_str(separator);
-                self.query.push_str(name);
-                self.query.push('=');
+                for part in [separator, name, "="] {
+                    self.query.extend(part.as_bytes());
+                }
                 push_encoded(&mut self.query, secret.expose());
             }
             Placement::Basic { pair } => {
-                let mut user = Zeroizing::new(secret.expose().to_vec());
+                let mut user = Locked::copy_of(secret.expose());
                 if !pair {
-                    user.push(b':');
+                    user.push(':');
                 }
                 let encoded = Secret::new(STANDARD.encode(&*user).into_bytes());
                 self.headers.push((header::AUTHORIZATION, sensitive(encoded.to_shared("Basic {key}"))?));
@@ -126,7 +128,7 @@ fn sensitive(bytes: bytes::Bytes) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn push_encoded(out: &mut String, bytes: &[u8]) {
+fn push_encoded(out: &mut Locked, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

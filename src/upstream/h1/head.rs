@@ -11,6 +11,9 @@ use crate::upstream::Upload;
 /// More header fields than any merchant API sends.
 const MAX_FIELDS: usize = 128;
 
+/// Room in a request's head for its method, version, host's name, framing and ends of lines, bytes.
+const FRAME: usize = 128;
+
 /// Why a reply's head cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
@@ -41,8 +44,10 @@ pub struct Head {
 /// Writes a request's head in origin form, and says how its body is framed. The client's own framing is not carried over.
 pub fn write(out: &mut BytesMut, request: &Request<Upload>, host: &HeaderValue) -> Sent {
     let (method, headers) = (request.method(), request.headers());
-    out.reserve(512);
     let target = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    // Room for all of it: a buffer that grows leaves a copy of the key behind.
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    out.reserve(target.len() + host.len() + FRAME + fields.sum::<usize>());
     for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }

@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderValue, Method, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::io::{AsyncReadExt, AsyncWrite};
+use zeroize::Zeroize;
 
 use self::framing::{Framing, Sent, chunk_size};
 use self::head::Head;
@@ -62,8 +63,10 @@ impl Link {
     /// Writes what waits, then the pieces behind it.
     fn poll_write(&mut self, cx: &mut Context<'_>, more: &mut Bytes) -> Poll<io::Result<()>> {
         while !self.write.is_empty() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.write))?;
-            self.write.advance(written(count)?);
+            let count = written(ready!(Pin::new(&mut self.stream).poll_write(cx, &self.write))?)?;
+            // The key is in it. TLS encrypts its own copy in place. The block stays in use, so this is not optimised away.
+            self.write[..count].fill(0);
+            self.write.advance(count);
         }
         while !more.is_empty() {
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, more))?;
@@ -74,6 +77,24 @@ impl Link {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
+    }
+}
+
+/// Appends to a buffer that holds the key: one that grows by itself would leave a copy behind.
+fn append(buffer: &mut BytesMut, bytes: &[u8]) {
+    if buffer.capacity() - buffer.len() < bytes.len() {
+        let mut larger = BytesMut::with_capacity(buffer.len() + bytes.len());
+        larger.extend_from_slice(buffer);
+        buffer[..].zeroize();
+        *buffer = larger;
+    }
+    buffer.extend_from_slice(bytes);
+}
+
+impl Drop for Link {
+    /// What was not written, because the upstream broke off, holds the key.
+    fn drop(&mut self) {
+        self.write[..].zeroize();
     }
 }
 
@@ -208,7 +229,7 @@ impl Exchange {
             piece?;
             if self.piece.len() <= TOGETHER {
                 self.first = std::mem::take(&mut self.piece);
-                self.link.write.extend_from_slice(&self.first);
+                append(&mut self.link.write, &self.first);
             } else {
                 self.first = self.piece.clone();
             }

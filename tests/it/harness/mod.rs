@@ -7,6 +7,7 @@ pub mod client;
 pub mod command;
 pub mod curl;
 pub mod frames;
+pub mod memory;
 pub mod merchant;
 pub mod metrics;
 pub mod pki;
