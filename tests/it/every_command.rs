@@ -8,7 +8,7 @@ use crate::harness::secrets::Secrets;
 use crate::harness::{Merchant, Proxy, random_hex};
 
 /// How each command is run here, one line per way: arguments with `CONFIG` in front of them, `DIR` for an empty folder.
-const PLANS: [(&str, &[&str]); 20] = [
+const PLANS: [(&str, &[&str]); 22] = [
     (
         "init",
         &["init DIR/new --upstream https://acme.channelengine.net/api", "init DIR/new --upstream https://x.example"],
@@ -41,6 +41,14 @@ const PLANS: [(&str, &[&str]); 20] = [
     ("stand-in", &["stand-in --key-file KEYFILE --certificate DIR/none.pem --private-key DIR/none.pem"]),
     ("audit tail", &["audit tail", "audit tail --json"]),
     ("audit verify", &["audit verify", "audit verify --json"]),
+    ("audit prove", &["audit prove 1 --disclose", "audit prove --record 01a20bf9-9961-750d-ab3b-bf0af6caaf65"]),
+    (
+        "audit witness",
+        &[
+            "audit witness --key DIR/none.key",
+            "audit witness --key KEYFILE --log-key KEYFILE --log DIR --state DIR/state",
+        ],
+    ),
     ("scan", &["scan KEYFILE", "scan KEYFILE --json --all"]),
     ("demo", &["demo --once --dir DIR/demo --port 0"]),
     ("integration revoke", &["integration revoke webshop", "integration revoke nobody"]),

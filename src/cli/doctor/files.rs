@@ -24,6 +24,7 @@ pub(super) fn look(config: &Config, path: &Path) -> Vec<Finding> {
         (file.as_path(), Level::Warn, "it is encrypted, and still nobody else's business"),
         (identity.as_path(), Level::Fail, "it opens the vault"),
         (config.audit.hash_key.as_path(), Level::Fail, secret),
+        (config.audit.signing_key.as_path(), Level::Fail, secret),
         (config.listen.private_key.as_path(), Level::Fail, secret),
         (config.audit.directory.as_path(), Level::Warn, "it says who called what, and when"),
     ];
