@@ -1,6 +1,7 @@
 //! The one place that names concrete backends: it turns a configuration into a running gate.
 
 mod clients;
+mod vaults;
 
 use std::fmt::Write;
 use std::io;
@@ -13,7 +14,7 @@ use crate::admin::AdminThread;
 use crate::audit::{self, Log, ParamHasher, SigningKey};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::gateway::{Gateway, Shared, note_event, sizes, upload_limits};
 use crate::limit::Memory;
 use crate::live::Live;
@@ -23,9 +24,10 @@ use crate::reload::{self, Reloader};
 use crate::server::tls::{self, Certificate};
 use crate::server::{Server, Settings, listen};
 use crate::signals::Signals;
-use crate::vault::{AgeFile, Change, KeyRing, Prepared, Refresher, Vault, VaultError, fetch_all, private_file};
+use crate::vault::{KeyRing, Refresher, private_file};
 use arc_swap::ArcSwap;
 use clients::{ClientParts, upstreams};
+pub use vaults::{Chosen, chosen, inspect as inspect_vault, to_look_at};
 
 /// A second signal this soon after the first is the same one, delivered to the process and to its group.
 const ECHO: Duration = Duration::from_millis(100);
@@ -49,16 +51,16 @@ struct Threads {
 /// takes changes of it over; without, a hang-up ends it.
 pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     // First of all, so that no signal finds the process without its handlers.
-    let signals =
+    let mut signals =
         Signals::new(source.is_some()).map_err(|error| Failure::new("cannot wait for signals").because(error))?;
     let certificate = Arc::new(Certificate::new(server_certificate(config)?));
     let tls =
         tls::server_config(certificate.clone()).map_err(|error| Failure::new("cannot set TLS up").because(error))?;
     let hasher = hasher(&config.audit.hash_key)?;
-    let vault = vault(&config.vault);
-    usable(&*vault, config)?;
     let clients = upstreams(config)?;
-    let ring = Arc::new(KeyRing::new(fetch_all(&*vault, &config.upstreams)));
+    let vault = vaults::open(config)?;
+    let holdings = vaults::first(&*vault, config, &mut signals)?;
+    let ring = Arc::new(KeyRing::new(holdings.keys(&config.upstreams)));
     for trouble in ring.troubles() {
         tracing::warn!(%trouble, "an upstream has no usable credential; its calls are refused until it has");
     }
@@ -68,7 +70,7 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     let (log, recovered) = open_log(config)?;
     let shared = shared(config, hasher, ring.clone(), log.clone());
     let admin = config.admin.as_ref().map(|admin| open_admin(&admin.socket, &shared)).transpose()?;
-    let refresher = refresher(config, vault, ring, log.clone())?;
+    let refresher = vaults::refresher(config, vault, holdings, ring, log.clone())?;
     let server = Server::start(address, listeners, Settings::new(&config.listen, tls, workers), || {
         Gateway::new(shared.clone(), clients.iter().map(ClientParts::build).collect())
     })
@@ -128,18 +130,6 @@ fn watch(
     })
 }
 
-/// A vault that cannot be read is an error of the set-up; a credential that is not in it yet is told, and its calls are
-/// refused.
-fn usable(vault: &dyn Vault, config: &Config) -> Result<(), Failure> {
-    for upstream in &config.upstreams {
-        match vault.fetch(&upstream.credential) {
-            Ok(_) | Err(VaultError::Missing { .. }) => {}
-            Err(error) => return Err(Failure::from(error)),
-        }
-    }
-    Ok(())
-}
-
 impl Gate {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
@@ -190,15 +180,8 @@ pub fn inspect(config: &Config) -> Vec<Failure> {
     found.extend(signing_key(&config.audit.signing_key).err());
     found.extend(upstreams(config).err());
     found.extend(audit_directory(&config.audit.directory).err());
-    let vault = vault(&config.vault);
-    found.extend(config.upstreams.iter().filter_map(|upstream| credential(&*vault, upstream).err()));
+    found.extend(inspect_vault(config));
     found
-}
-
-fn credential(vault: &dyn Vault, upstream: &config::Upstream) -> Result<(), Failure> {
-    let credential = vault.fetch(&upstream.credential)?;
-    let hint = format!("store it for this upstream with `keygate credential put {}`", upstream.credential);
-    Prepared::new(&credential, upstream).map(drop).map_err(|why| Failure::new(why.to_string()).hint(hint))
 }
 
 fn server_certificate(config: &Config) -> Result<tls::Pair, Failure> {
@@ -223,35 +206,6 @@ fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
     let text = private_file::read(path).map_err(|error| failed().because(error).hint(hint))?;
     let text = std::str::from_utf8(&text).unwrap_or_default();
     SigningKey::parse(text).map_err(|error| failed().because(error).hint(hint))
-}
-
-/// The vault that a configuration names.
-pub fn vault(config: &config::Vault) -> Box<dyn Vault> {
-    match config {
-        config::Vault::Age { file, identity, .. } => {
-            Box::new(AgeFile { file: file.clone(), identity: identity.clone() })
-        }
-    }
-}
-
-fn refresher(config: &Config, vault: Box<dyn Vault>, ring: Arc<KeyRing>, log: Log) -> Result<Refresher, Failure> {
-    let config::Vault::Age { refresh, .. } = config.vault;
-    let on_change = move |change| match change {
-        Change::NewVersion { upstream, credential: (id, version) } => {
-            tracing::info!(upstream, %id, version, "another version of the credential is in use");
-            drop(note_event(
-                &log,
-                "credential-changed",
-                format!("upstream {upstream}: credential {id} version {version}"),
-            ));
-        }
-        Change::Trouble { upstream, why, serving } => {
-            tracing::error!(upstream, why, serving, "the vault does not hand out the credential");
-            drop(note_event(&log, "credential-trouble", format!("upstream {upstream}: {why}")));
-        }
-    };
-    Refresher::start(vault, config.upstreams.clone(), ring, refresh, on_change)
-        .map_err(|error| Failure::new("cannot start the vault's thread").because(error))
 }
 
 fn workers(config: &Config) -> usize {

@@ -133,7 +133,8 @@ impl Gateway {
         let Parts { method, uri, headers, .. } = &head;
         judge(Head { method, uri, headers, has_body }, &policy.slots().headers, self.shared.sizes)?;
         let query = policy.query(head.uri.query())?;
-        let client = policy.identify(&head.headers, &query, Timestamp::now())?;
+        let now = Timestamp::now();
+        let client = policy.identify(&head.headers, &query, now)?;
         identified(entry, &client);
         if head.headers.get(RECEIPT_HEADER).is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(b"signed")) {
             entry.sign_receipt();
@@ -144,16 +145,16 @@ impl Gateway {
         let permit = policy.authorise(&client, &call)?;
         entry.record.rule = Some(permit.rule().clone());
         let ticket = limits.take(&permit)?;
-        let to = self.destination(policy, &permit);
+        let to = self.destination(policy, &permit, now);
         let (outbound, injected) = inject(call, &permit, ticket, head.headers, &self.shared.ring, &to)?;
         allowed(entry, &injected, &self.upstreams[to.upstream].name);
         Ok(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, injected })
     }
 
-    fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit) -> Destination<'a> {
+    fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit, now: Timestamp) -> Destination<'a> {
         let upstream = permit.integration().upstream;
         let Upstream { base_path, host, .. } = &self.upstreams[upstream];
-        Destination { upstream, base_path, host, slots: policy.slots() }
+        Destination { upstream, base_path, host, slots: policy.slots(), now }
     }
 
     /// Sends the call, and waits for the head of its reply.

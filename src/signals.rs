@@ -1,6 +1,7 @@
 //! The signals that a gate heeds, caught from its first moment on.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,6 +50,18 @@ impl Signals {
                 _ = term.recv() => Heard::Stop,
                 _ = int.recv() => Heard::Stop,
                 _ = hang_up => Heard::Reload,
+            }
+        })
+    }
+
+    /// Whether one that asks for the end comes within a time.
+    pub fn stop_within(&mut self, time: Duration) -> bool {
+        let Self { runtime, term, int, .. } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = term.recv() => true,
+                _ = int.recv() => true,
+                () = tokio::time::sleep(time) => false,
             }
         })
     }

@@ -8,13 +8,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use keygate::vault::{AgeFile, AgeStore, Secret, StoreError, Unfit, Vault, VaultError, check_value};
+use keygate::vault::{AgeFile, AgeStore, Secret, StoreError, Terms, Unfit, Vault, VaultError, check_value};
 
 const BOUND: &str = "https://acme.channelengine.net/api";
 const KEY: &str = "5b7d2f0c\"quoted\\-and-odd-ü";
 
 fn files(folder: &Path) -> AgeFile {
     AgeFile { file: folder.join("vault.age"), identity: folder.join("identity.txt") }
+}
+
+fn terms() -> Terms {
+    Terms { bound_to: BOUND.to_owned(), ..Terms::default() }
 }
 
 fn secret(text: &str) -> Secret {
@@ -31,7 +35,7 @@ fn what_is_put_in_comes_out_with_version_and_binding() {
     let vault = files(folder.path());
     let store = AgeStore::create(vault.clone()).unwrap();
     assert_eq!(store.list().unwrap(), []);
-    let stored = store.put("acme", BOUND, &secret(KEY)).unwrap();
+    let stored = store.put("acme", terms(), &secret(KEY)).unwrap();
     assert_eq!((stored.id.as_str(), stored.version, stored.bound_to.as_str()), ("acme", 1, BOUND));
     let fetched = vault.fetch("acme").unwrap();
     assert_eq!((&*fetched.id, fetched.version, fetched.bound_to.as_str()), ("acme", 1, BOUND));
@@ -43,11 +47,11 @@ fn what_is_put_in_comes_out_with_version_and_binding() {
 fn versions_rise_and_go_on_after_a_removal() {
     let folder = tempfile::tempdir().unwrap();
     let store = AgeStore::create(files(folder.path())).unwrap();
-    assert_eq!(store.put("acme", BOUND, &secret("first-key")).unwrap().version, 1);
-    assert_eq!(store.put("acme", BOUND, &secret("second-key")).unwrap().version, 2);
+    assert_eq!(store.put("acme", terms(), &secret("first-key")).unwrap().version, 1);
+    assert_eq!(store.put("acme", terms(), &secret("second-key")).unwrap().version, 2);
     assert_eq!(store.remove("acme").unwrap().version, 2);
     assert!(matches!(store.remove("acme"), Err(StoreError::Vault(VaultError::Missing { .. }))));
-    assert_eq!(store.put("acme", BOUND, &secret("third-key")).unwrap().version, 3);
+    assert_eq!(store.put("acme", terms(), &secret("third-key")).unwrap().version, 3);
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn a_missing_credential_is_named_with_those_that_are_there() {
     let folder = tempfile::tempdir().unwrap();
     let vault = files(folder.path());
     let store = AgeStore::create(vault.clone()).unwrap();
-    store.put("acme", BOUND, &secret("first-key")).unwrap();
+    store.put("acme", terms(), &secret("first-key")).unwrap();
     let Err(VaultError::Missing { id, known }) = vault.fetch("acne") else { panic!("`acne` was found") };
     assert_eq!((id.as_str(), known), ("acne", vec!["acme".to_owned()]));
 }
@@ -64,7 +68,7 @@ fn a_missing_credential_is_named_with_those_that_are_there() {
 fn nothing_is_made_over_an_existing_file() {
     let folder = tempfile::tempdir().unwrap();
     let vault = files(folder.path());
-    AgeStore::create(vault.clone()).unwrap().put("acme", BOUND, &secret("first-key")).unwrap();
+    AgeStore::create(vault.clone()).unwrap().put("acme", terms(), &secret("first-key")).unwrap();
     assert!(matches!(AgeStore::create(vault.clone()), Err(StoreError::Write { .. })));
     assert!(vault.fetch("acme").is_ok(), "the old vault must still open");
 }
@@ -74,7 +78,7 @@ fn an_identity_that_others_may_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let vault = files(folder.path());
     let store = AgeStore::create(vault.clone()).unwrap();
-    store.put("acme", BOUND, &secret("first-key")).unwrap();
+    store.put("acme", terms(), &secret("first-key")).unwrap();
     for mode in [0o644, 0o640, 0o604, 0o620, 0o700] {
         set_mode(&vault.identity, mode);
         let refused = vault.fetch("acme");
@@ -82,7 +86,7 @@ fn an_identity_that_others_may_read_is_refused() {
     }
     set_mode(&vault.identity, 0o400);
     assert!(vault.fetch("acme").is_ok());
-    assert!(store.put("acme", BOUND, &secret("second-key")).is_ok());
+    assert!(store.put("acme", terms(), &secret("second-key")).is_ok());
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn another_identity_does_not_open_it() {
 fn a_vault_with_any_byte_changed_or_cut_off_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let vault = files(folder.path());
-    AgeStore::create(vault.clone()).unwrap().put("acme", BOUND, &secret("first-key")).unwrap();
+    AgeStore::create(vault.clone()).unwrap().put("acme", terms(), &secret("first-key")).unwrap();
     let whole = fs::read(&vault.file).unwrap();
     for at in 0..whole.len() {
         let mut changed = whole.clone();
@@ -144,7 +148,7 @@ fn writers_at_once_lose_nothing() {
             let store = &store;
             scope.spawn(move || {
                 for _ in 0..5 {
-                    store.put(&format!("writer-{writer}"), BOUND, &secret("some-key")).unwrap();
+                    store.put(&format!("writer-{writer}"), terms(), &secret("some-key")).unwrap();
                 }
             });
         }
@@ -188,7 +192,7 @@ fn the_age_tool_opens_what_we_write_and_we_open_what_it_writes() {
     assert!(version.status.success());
     let folder = tempfile::tempdir().unwrap();
     let vault = files(folder.path());
-    AgeStore::create(vault.clone()).unwrap().put("acme", BOUND, &secret(KEY)).unwrap();
+    AgeStore::create(vault.clone()).unwrap().put("acme", terms(), &secret(KEY)).unwrap();
     let opened = Command::new("age").arg("-d").arg("-i").arg(&vault.identity).arg(&vault.file).output().unwrap();
     assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
     let document: serde_json::Value = serde_json::from_slice(&opened.stdout).unwrap();

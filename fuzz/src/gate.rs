@@ -15,7 +15,7 @@ use keygate::live::Live;
 use keygate::metrics::Metrics;
 use keygate::policy::scoped_key::ScopedKey;
 use keygate::upstream::{Inbound, InboundBody, Request, Times, UploadLimits, UpstreamError};
-use keygate::vault::{Credential, KeyRing, Prepared, Secret};
+use keygate::vault::{Credential, Holdings, KeyRing, Secret, Vault, VaultError};
 use tower::util::BoxCloneSyncService;
 
 use super::strict::{Read, Rules, read};
@@ -65,22 +65,36 @@ pub fn config() -> Config {
     checked.unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+/// A vault that holds the real key, whatever it is asked for.
+struct OneKey {
+    bound_to: String,
+}
+
+impl Vault for OneKey {
+    fn fetch(&self, id: &str) -> Result<Credential, VaultError> {
+        Ok(Credential {
+            id: id.into(),
+            version: 1,
+            bound_to: self.bound_to.clone(),
+            scopes: None,
+            until: None,
+            token_url: None,
+            secret: Secret::new(REAL.into()),
+        })
+    }
+}
+
 /// The gate, and its log.
 pub fn gateway() -> (Gateway, Lines) {
     let (config, lines) = (config(), Lines::default());
-    let credential = Credential {
-        id: "acme".into(),
-        version: 1,
-        bound_to: config.upstreams[0].base_url.to_string(),
-        secret: Secret::new(REAL.into()),
-    };
-    let prepared = Prepared::new(&credential, &config.upstreams[0]).unwrap_or_else(|why| panic!("{why}"));
+    let bound_to = config.upstreams[0].base_url.to_string();
+    let holdings = Holdings::first(&OneKey { bound_to }, &config.upstreams).unwrap_or_else(|why| panic!("{why}"));
     let metrics = Arc::new(Metrics::default());
     let live = Live::new(&config, &metrics, |buckets| Box::new(Memory::new(buckets)));
     let shared = Shared {
         envelope: live.policy.envelope(),
         live: ArcSwap::from_pointee(live),
-        ring: Arc::new(KeyRing::new(vec![Ok(Arc::new(prepared))])),
+        ring: Arc::new(KeyRing::new(holdings.keys(&config.upstreams))),
         log: Log::start(Box::new(lines.clone()), Resume::nowhere()).unwrap(),
         hasher: ParamHasher::new(&[1; 32]),
         metrics,

@@ -72,7 +72,7 @@ impl Record {
         if let Some((name, version)) = &self.credential {
             out.extend_from_slice(b",\"credential\":[");
             string(out, name)?;
-            number(out, b",", (*version).into());
+            number(out, b",", *version);
             out.push(b']');
         }
         optional(out, b",\"limit_left\":", self.limit_left);
@@ -256,7 +256,7 @@ mod tests {
             status: Some(200),
             upstream: Some(text.into()),
             upstream_status: Some(404),
-            credential: Some((text.into(), small)),
+            credential: Some((text.into(), small.into())),
             limit_left: Some(small),
             bytes_in: n,
             bytes_out: n / 3,

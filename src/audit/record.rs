@@ -224,7 +224,7 @@ pub struct Record {
     pub upstream_status: Option<u16>,
     /// Credential id and version that was injected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<(Arc<str>, u32)>,
+    pub credential: Option<(Arc<str>, u64)>,
     /// Calls left in the narrowest limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_left: Option<u32>,

@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Upstream};
-use crate::vault::{OpenRequest, Secret, StoredCredential};
+use crate::config::{self, Config, Upstream, Wrong};
+use crate::vault::{OpenRequest, Secret, StoredCredential, Terms};
 
 use super::hand_over;
 use super::output::{self, meant, names, quoted, table};
@@ -38,8 +39,10 @@ pub enum Credential {
     keygate credential put acme                       asks for the key, shows nothing\n  \
     keygate credential put acme < key.txt             one trailing newline is cut\n  \
     pass show channelengine/acme | keygate credential put acme\n  \
-    keygate credential put acme --sealed acme.age     what `credential request` asked for; taken once\n\n\
-    A running gate picks the new key up by itself.")]
+    keygate credential put acme --sealed acme.age     what `credential request` asked for; taken once\n  \
+    keygate credential put acme-orders --scope 'orders:*' --scope 'shipments:*'\n\n\
+    An upstream may have several: `credential = [\"acme-orders\", \"acme\"]`. The narrowest that covers a call is used.\n\
+    A key that is put again keeps its scopes unless others are given. A running gate picks it up by itself.")]
 pub struct Put {
     /// The credential's name, as `credential = \"…\"` in `[upstream.…]` has it
     name: String,
@@ -47,8 +50,14 @@ pub struct Put {
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
     /// Take a key over that was sealed for the open request of this name; `-` reads standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "upstream")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["upstream", "scopes", "until"])]
     sealed: Option<PathBuf>,
+    /// What it may be used for: `orders:*`, `PUT /v2/offer`; may be repeated [default: what it had, or everything]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// From when on it is not used any more: `2027-01-31`
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     // Takes what must not be there, so that it is refused without being repeated.
     #[arg(hide = true, allow_hyphen_values = true)]
     surplus: Vec<Hidden>,
@@ -114,33 +123,50 @@ fn put(args: &Put, path: &Path) -> Result<(), Failure> {
     }
     let config = settings::load(path)?;
     let upstream = upstream(&config, &args.name, args.upstream.as_deref())?;
-    let bound_to = upstream.base_url.to_string();
-    let stored = store(&config).put(&args.name, &bound_to, &read_key(&args.name, &bound_to)?)?;
-    output::note(&format!("stored `{}`, version {}, for {} only\n", stored.id, stored.version, stored.bound_to));
+    let store = store(&config)?;
+    let terms = terms(args, upstream)?;
+    let key = read_key(&args.name, &terms.bound_to)?;
+    let StoredCredential { id, version, bound_to, scopes, until, .. } = store.put(&args.name, terms, &key)?;
+    let scopes = scopes.map_or_else(String::new, |scopes| format!(", {}", names(scopes)));
+    let until = until.map_or_else(String::new, |until| format!(", until {until}"));
+    output::note(&format!("stored `{id}`, version {version}, for {bound_to} only{scopes}{until}\n"));
     Ok(())
+}
+
+/// What the key is to be good for. Scopes must be the profile's own, and an end must lie ahead.
+fn terms(args: &Put, upstream: &Upstream) -> Result<Terms, Failure> {
+    let wrong = |wrong: Wrong| Failure::usage(wrong.what).hint(wrong.remedy);
+    config::resolve_scopes(&upstream.profile, &args.scopes).map_err(wrong)?;
+    let until = args.until.as_deref().map(config::parse_moment).transpose().map_err(wrong)?;
+    if let Some(past) = until.filter(|until| *until <= Timestamp::now()) {
+        return Err(Failure::usage(format!("{past} is over: the key could never be used")));
+    }
+    let scopes = (!args.scopes.is_empty()).then(|| args.scopes.clone());
+    let token_url = upstream.profile.token.as_ref().map(|token| token.url.to_string());
+    Ok(Terms { bound_to: upstream.base_url.to_string(), scopes, until, token_url })
 }
 
 /// The upstream whose base URL the key is bound to.
 pub fn upstream<'a>(config: &'a Config, id: &str, upstream: Option<&str>) -> Result<&'a Upstream, Failure> {
-    let using: Vec<&Upstream> = config.upstreams.iter().filter(|upstream| *upstream.credential == *id).collect();
+    let using: Vec<&Upstream> = config.upstreams.iter().filter(|upstream| uses(upstream, id)).collect();
     if let Some(name) = upstream {
         let known = config.upstreams.iter().map(|upstream| &*upstream.name);
         let found = config.upstreams.iter().find(|upstream| *upstream.name == *name);
         let found =
             found.ok_or_else(|| Failure::usage(format!("there is no upstream `{name}`")).hint(meant(name, known)))?;
-        return if *found.credential == *id {
+        return if uses(found, id) {
             Ok(found)
         } else {
             Err(Failure::usage(format!("the upstream `{name}` does not use a credential `{id}`")).hint(format!(
-                "it uses `{}`; change `credential` in `[upstream.{name}]` or the name here",
-                found.credential
+                "it uses {}; change `credential` in `[upstream.{name}]` or the name here",
+                names(found.credentials.iter().map(|id| &**id))
             )))
         };
     }
     match using.as_slice() {
         [] => Err(Failure::usage(format!("no upstream uses a credential `{id}`")).hint(format!(
             "upstreams use {}; the name is what `credential` in `[upstream.…]` says",
-            names(config.upstreams.iter().map(|upstream| &*upstream.credential))
+            names(config.upstreams.iter().flat_map(|upstream| &upstream.credentials))
         ))),
         [first, rest @ ..] if rest.iter().all(|other| other.base_url == first.base_url) => Ok(first),
         several => Err(Failure::usage(format!("several upstreams use `{id}`, at different base URLs"))
@@ -170,15 +196,17 @@ fn read_key(name: &str, bound_to: &str) -> Result<Secret, Failure> {
 
 fn list(args: &List, path: &Path) -> Result<(), Failure> {
     let config = settings::load(path)?;
-    let stored = store(&config).list()?;
-    for OpenRequest { id, bound_to, until } in store(&config).requests()? {
+    let store = store(&config)?;
+    let stored = store.list()?;
+    for OpenRequest { id, bound_to, until } in store.requests()? {
         output::note(&format!("`{id}` for {bound_to} is asked for: a sealed key is taken until {until}\n"));
     }
     let entries = stored.into_iter().map(|facts| Entry { used_by: users(&config, &facts.id), facts });
     if args.json {
         return output::json(&entries.collect::<Vec<_>>());
     }
-    let mut rows = vec![["name", "version", "since", "only for", "used by"].map(str::to_owned).to_vec()];
+    let head = ["name", "version", "since", "until", "only for", "may serve", "used by"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(entries.map(Entry::row));
     if rows.len() == 1 {
         output::note("the vault holds no credential yet\n");
@@ -196,20 +224,26 @@ struct Entry {
 
 impl Entry {
     fn row(self) -> Vec<String> {
-        let StoredCredential { id, version, bound_to, since } = self.facts;
+        let StoredCredential { id, version, bound_to, since, scopes, until } = self.facts;
+        let until = until.map_or_else(|| "ever".to_owned(), |until| until.to_string());
+        let scopes = scopes.map_or_else(|| "everything".to_owned(), |scopes| scopes.join(", "));
         let used_by = if self.used_by.is_empty() { "nothing".to_owned() } else { self.used_by.join(", ") };
-        vec![id, version.to_string(), since.to_string(), bound_to, used_by]
+        vec![id, version.to_string(), since.to_string(), until, bound_to, scopes, used_by]
     }
 }
 
+fn uses(upstream: &Upstream, id: &str) -> bool {
+    upstream.credentials.iter().any(|known| **known == *id)
+}
+
 fn users(config: &Config, id: &str) -> Vec<String> {
-    let using = config.upstreams.iter().filter(|upstream| *upstream.credential == *id);
+    let using = config.upstreams.iter().filter(|upstream| uses(upstream, id));
     using.map(|upstream| upstream.name.to_string()).collect()
 }
 
 fn remove(args: &Remove, path: &Path) -> Result<(), Failure> {
     let config = settings::load(path)?;
-    let removed = store(&config).remove(&args.name)?;
+    let removed = store(&config)?.remove(&args.name)?;
     output::note(&format!("removed `{}` (was version {})\n", removed.id, removed.version));
     for user in users(&config, &args.name) {
         output::note(&format!("upstream `{user}` has no key now: calls to it are refused\n"));

@@ -5,6 +5,8 @@ use std::path::Path;
 use clap::Args;
 use http::Method;
 
+use crate::assemble::{self, Chosen};
+use crate::config::Config;
 use crate::policy::{self, Explanation};
 
 use super::output::{self, meant, table};
@@ -38,16 +40,31 @@ pub fn run(args: &Explain, path: &Path) -> Result<u8, Failure> {
         Failure::usage(format!("`{}` is not a method", args.method))
             .hint("write `GET`, `POST`, `PUT`, `PATCH` or `DELETE`")
     })?;
-    let found = policy::explain(&config, &args.integration, &method, &args.target).ok_or_else(|| {
+    let mut found = policy::explain(&config, &args.integration, &method, &args.target).ok_or_else(|| {
         let known = config.integrations.iter().map(|it| &*it.name);
         Failure::usage(format!("there is no integration `{}`", args.integration)).hint(meant(&args.integration, known))
     })?;
+    found.credential = found.place.map(|(upstream, endpoint)| credential(&config, upstream, endpoint));
     if args.json {
         output::json(&found)?;
     } else {
         output::result(&render(args, &found))?;
     }
     Ok(if found.allowed { 0 } else { FAILED })
+}
+
+/// The credential that the call would go with, in words.
+fn credential(config: &Config, upstream: usize, endpoint: usize) -> String {
+    let Chosen { credential, covering } = match assemble::chosen(config, upstream, endpoint) {
+        Ok(chosen) => chosen,
+        Err(why) => return format!("not known: {why}"),
+    };
+    let of = if covering > 1 { format!(", the narrowest of {covering} that cover it") } else { String::new() };
+    match credential {
+        Some(Ok((id, version))) => format!("{id} version {version}{of}"),
+        Some(Err(why)) => format!("none: {why}{of}"),
+        None => "none: no credential of the upstream may serve this endpoint".to_owned(),
+    }
 }
 
 fn render(args: &Explain, found: &Explanation) -> String {
@@ -64,6 +81,7 @@ fn render(args: &Explain, found: &Explanation) -> String {
     row("rule", found.rule.as_deref());
     row("ask for", found.ask_for.as_deref());
     row("ask", (!found.allowed).then_some(found.owner.as_deref()).flatten());
+    row("credential", found.credential.as_deref());
     found.limits.iter().for_each(|limit| row("limit", Some(limit)));
     format!("{verdict}: `{}` calling {} {}\n{}", args.integration, args.method, args.target, table(&rows))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::vault::{HandOverError, handover};
+use crate::vault::{HandOverError, Terms, handover};
 
 use super::integration::later;
 use super::output::{self, quoted, quoted_path};
@@ -43,7 +43,9 @@ pub fn request(args: &Request, path: &Path) -> Result<(), Failure> {
     let config = settings::load(path)?;
     let upstream = super::credential::upstream(&config, &args.name, args.upstream.as_deref())?;
     let bound_to = upstream.base_url.to_string();
-    let recipient = store(&config).request(&args.name, &bound_to, until)?;
+    let token_url = upstream.profile.token.as_ref().map(|token| token.url.to_string());
+    let terms = Terms { bound_to: bound_to.clone(), token_url, ..Terms::default() };
+    let recipient = store(&config)?.request(&args.name, &terms, until)?;
     let file = format!("{}.age", args.name);
     output::result(&format!(
         "recipient  {recipient}\ncommand    age --encrypt --armor --recipient {recipient} --output {}\n",
@@ -65,7 +67,7 @@ pub fn put_sealed(name: &str, file: &Path, path: &Path) -> Result<(), Failure> {
     let config = settings::load(path)?;
     let sealed = read(file)
         .map_err(|error| Failure::new(format!("cannot read the sealed key `{}`", file.display())).because(error))?;
-    let stored = store(&config).put_sealed(name, &sealed, Timestamp::now())?;
+    let stored = store(&config)?.put_sealed(name, &sealed, Timestamp::now())?;
     output::note(&format!("stored `{}`, version {}, for {} only\n", stored.id, stored.version, stored.bound_to));
     Ok(())
 }

@@ -10,7 +10,7 @@ use http::Uri;
 use zeroize::Zeroizing;
 
 use crate::audit::{Directory, SigningKey};
-use crate::config::{self, Config, Vault};
+use crate::config::{self, Config};
 use crate::vault::private_file::{self, PRIVATE, PUBLIC};
 use crate::vault::{AgeFile, AgeStore};
 
@@ -18,7 +18,7 @@ use super::output::{self, names, quoted, quoted_path};
 use super::pki::{self, Pki};
 use super::report::Failure;
 use super::settings;
-use super::vault_failure::cannot_make;
+use super::vault_failure::{age_file, cannot_make};
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -89,9 +89,8 @@ impl Plan {
         Ok(Self { folder: args.folder.clone(), file, text, config, pki, keep_ca_key: args.keep_ca_key, upstream })
     }
 
-    fn vault(&self) -> AgeFile {
-        let Vault::Age { file, identity, .. } = &self.config.vault;
-        AgeFile { file: file.clone(), identity: identity.clone() }
+    fn vault(&self) -> Result<AgeFile, Failure> {
+        age_file(&self.config)
     }
 
     fn ca(&self) -> PathBuf {
@@ -103,7 +102,7 @@ impl Plan {
     }
 
     fn refuse_overwriting(&self) -> Result<(), Failure> {
-        let (listen, audit, vault) = (&self.config.listen, &self.config.audit, self.vault());
+        let (listen, audit, vault) = (&self.config.listen, &self.config.audit, self.vault()?);
         let planned = [
             &self.file,
             &self.ca(),
@@ -132,7 +131,7 @@ impl Plan {
             let folder = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
             folder.map_err(|error| cannot_make(&self.folder, error))?;
         }
-        let (listen, audit, vault) = (&self.config.listen, &self.config.audit, self.vault());
+        let (listen, audit, vault) = (&self.config.listen, &self.config.audit, self.vault()?);
         made.file(&self.ca(), self.pki.ca.as_bytes(), PUBLIC)?;
         made.file(&listen.certificate, self.pki.server.as_bytes(), PUBLIC)?;
         made.file(&listen.private_key, self.pki.server_key.as_bytes(), PRIVATE)?;

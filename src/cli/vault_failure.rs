@@ -2,16 +2,34 @@
 
 use std::path::Path;
 
-use crate::config::{Config, Vault};
+use crate::config::{Config, VaultPlace};
 use crate::vault::{AgeFile, AgeStore, StoreError, VaultError};
 
 use super::output::{meant, quoted};
 use super::report::Failure;
 
-/// The vault of a configuration, for commands that change it.
-pub fn store(config: &Config) -> AgeStore {
-    let Vault::Age { file, identity, .. } = &config.vault;
-    AgeStore::new(AgeFile { file: file.clone(), identity: identity.clone() })
+/// The vault of a configuration, for commands that change it. Only the age file is ours to change.
+pub fn store(config: &Config) -> Result<AgeStore, Failure> {
+    age_file(config).map(AgeStore::new)
+}
+
+/// The age file of a configuration.
+pub fn age_file(config: &Config) -> Result<AgeFile, Failure> {
+    let hint = match &config.vault.place {
+        VaultPlace::Age { file, identity } => {
+            return Ok(AgeFile { file: file.clone(), identity: identity.clone() });
+        }
+        VaultPlace::OpenBao(bao) => format!(
+            "put the key there with its own tool: `bao kv put -mount={} {}/NAME key=… bound_to=…`; docs/vaults.md shows the fields",
+            bao.mount, bao.path
+        ),
+        VaultPlace::Directory { directory } => format!(
+            "put a file with the credential's name into `{}`; docs/vaults.md shows its form",
+            directory.display()
+        ),
+        VaultPlace::Exec(_) => "credentials are kept where the helper of `[vault] command` takes them from".to_owned(),
+    };
+    Err(Failure::usage("the vault of this configuration is not one that Keygate writes to").hint(hint))
 }
 
 impl From<StoreError> for Failure {
@@ -46,8 +64,10 @@ impl From<VaultError> for Failure {
                     failure
                 }
             }
-            VaultError::Damaged { .. } => Self::new(what)
-                .hint("restore the file from a copy, or make a new vault with `keygate init` in another folder"),
+            VaultError::Damaged { .. } => Self::new(what).hint(
+                "an age vault: restore the file from a copy, or make a new one with `keygate init` in another folder; any other: \
+                 docs/vaults.md shows the form of a credential",
+            ),
             VaultError::Exposed { path, .. } => Self::new(what).hint(format!("run `chmod 600 {}`", quoted(&path))),
             VaultError::Foreign { path, .. } => Self::new(what).hint(format!(
                 "run keygate as the user that owns it, or `chown` `{path}` to the one that runs keygate"
@@ -55,6 +75,18 @@ impl From<VaultError> for Failure {
             VaultError::WrongIdentity { .. } => {
                 Self::new(what).hint("`[vault]` must name the identity that was made together with this vault")
             }
+            VaultError::Away { .. } => Self::new(what).hint(
+                "see that it runs, is unsealed, and that `[vault] address` and `trust_roots` are right; `start_wait = \"60s\"` lets \
+                 `run` wait for it",
+            ),
+            VaultError::Refused { .. } => {
+                Self::new(what).hint("docs/vaults.md shows the login and the policy that the gate needs")
+            }
+            VaultError::NoToken { .. } => Self::new(what).hint(
+                "the credential is `id:secret`, with the profile's token endpoint as its `token_url`: `keygate credential put` sets it",
+            ),
+            VaultError::Helper { .. } => Self::new(what)
+                .hint("run it by hand as the gate's user, with the credential's name as its last argument: `env -i HELPER … NAME`"),
         }
     }
 }

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 
 use super::desk::Desk;
-use super::file::{AdminFile, AuditFile, FileConfig, ListenFile, VaultFile};
+use super::file::{AdminFile, AuditFile, FileConfig, ListenFile};
 use super::quantity::{parse_duration, parse_size, show_size};
-use super::{Admin, Audit, Config, Listen, Problems, Vault, Wrong};
-use super::{defaults, integration, known, nearest, upstream, url};
+use super::{Admin, Audit, Config, Listen, Problems, Wrong};
+use super::{defaults, integration, known, nearest, upstream, url, vault};
 
 /// Gives the text of a profile's file (the path is joined to `base_dir` already), or why there is none.
 pub type ReadProfile<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
@@ -50,7 +50,7 @@ fn one_line(message: &str) -> String {
 
 fn config(desk: &mut Desk<'_>, file: FileConfig, read_profile: ReadProfile<'_>) -> Config {
     let listen = listen(desk, file.listen);
-    let vault = vault(desk, file.vault);
+    let vault = vault::vault(desk, file.vault);
     let tenants = upstream::all(desk, file.upstream, read_profile);
     let integrations = integration::all(desk, file.integration, &tenants);
     let audit = audit(desk, file.audit);
@@ -119,18 +119,6 @@ fn rate(text: &str) -> Result<Option<NonZeroU32>, Wrong> {
     let wrong =
         || Wrong::new(format!("`{text}` is more than 1MiB a second"), "500B is the default; `none` turns it off");
     fits.map(Some).ok_or_else(wrong)
-}
-
-fn vault(desk: &mut Desk<'_>, file: VaultFile) -> Vault {
-    desk.read("vault.type", file.kind, (), |kind| match kind {
-        "age" => Ok(()),
-        _ => Err(Wrong::new(format!("there is no vault of type `{kind}`"), "write `age`, the only type there is")),
-    });
-    Vault::Age {
-        file: desk.path("vault.file", file.file, defaults::VAULT_FILE),
-        identity: desk.path("vault.identity", file.identity, defaults::VAULT_IDENTITY),
-        refresh: desk.read("vault.refresh", file.refresh, defaults::VAULT_REFRESH, parse_duration),
-    }
 }
 
 fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {

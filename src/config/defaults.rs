@@ -56,8 +56,21 @@ pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const VAULT_FILE: &str = "vault.age";
 pub(super) const VAULT_IDENTITY: &str = "vault-identity.txt";
 
-/// One look at the file's time stamp; a rotated key is in use this much later.
+/// One look at a small file, or one small question; a rotated key is in use this much later.
 pub(super) const VAULT_REFRESH: Duration = Duration::from_secs(10);
+
+/// A day: long enough for any outage that somebody mends, short enough that a withdrawn key does not live on for ever.
+pub(super) const VAULT_STALE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One question, login included. A vault in the same data centre answers in milliseconds.
+pub(super) const VAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// As both servers' own documents have them.
+pub(super) const VAULT_MOUNT: &str = "secret";
+pub(super) const VAULT_PATH: &str = "keygate";
+
+/// Where Kubernetes puts it.
+pub(super) const VAULT_JWT_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// TCP and TLS to a public host.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -68,6 +68,26 @@ impl Leaf for u32 {
     }
 }
 
+/// One name, or a list of names.
+#[derive(Clone, Debug)]
+pub(super) struct Names(pub(super) Vec<String>);
+
+impl Leaf for Names {
+    const EXPECTED: &'static str = "a name in double quotes, or a list of names";
+
+    fn read(value: Value) -> Option<Self> {
+        let one = |value: Value| if let Value::String(text) = value { Some(text) } else { None };
+        match value {
+            Value::Array(values) => values.into_iter().map(one).collect::<Option<_>>().map(Self),
+            value => one(value).map(|name| Self(vec![name])),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+    }
+}
+
 /// A point in time: TOML's own date or date-time, or the same in quotes.
 #[derive(Clone, Debug)]
 pub(super) struct Moment(pub(super) String);

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::field::{Field, List, Moment};
+use super::field::{Field, List, Moment, Names};
 
 /// Keygate's configuration file, as written.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -75,15 +75,57 @@ pub(super) struct ListenFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct VaultFile {
-    /// The kind of vault: `age`.
+    /// The kind of vault: `age`, `openbao`, `directory` or `exec`.
     #[serde(rename = "type")]
     pub(super) kind: Option<Field<String>>,
-    /// The age-encrypted file.
+    /// age: the encrypted file.
     pub(super) file: Option<Field<String>>,
-    /// The identity file that opens it; must be readable by its owner only.
+    /// age: the identity file that opens it; must be readable by its owner only.
     pub(super) identity: Option<Field<String>>,
-    /// How often the file is looked at for changes: `10s`.
+    /// How often the vault is asked for changes: `10s`.
     pub(super) refresh: Option<Field<String>>,
+    /// How long the last good credential is used while the vault does not answer: `24h`.
+    pub(super) stale_for: Option<Field<String>>,
+    /// How long the gate waits at its start for a vault that does not answer: `60s`, or `none`.
+    pub(super) start_wait: Option<Field<String>>,
+    /// openbao, exec: time for one question: `5s`.
+    pub(super) timeout: Option<Field<String>>,
+    /// openbao, required: where the server is: `https://vault.internal:8200`.
+    pub(super) address: Option<Field<String>>,
+    /// openbao: the namespace, or `none`.
+    pub(super) namespace: Option<Field<String>>,
+    /// openbao: where the KV engine, version 2, is mounted.
+    pub(super) mount: Option<Field<String>>,
+    /// openbao: the path in it below which credentials lie.
+    pub(super) path: Option<Field<String>>,
+    /// openbao: PEM file of the roots to trust, or `mozilla`.
+    pub(super) trust_roots: Option<Field<String>>,
+    /// openbao, required: how the gate logs in: `token`, `approle`, `kubernetes` or `cert`.
+    pub(super) auth: Option<Field<String>>,
+    /// approle, kubernetes, cert: where the method is mounted; its own name by default.
+    pub(super) auth_mount: Option<Field<String>>,
+    /// token, required: the file with the token.
+    pub(super) token_file: Option<Field<String>>,
+    /// approle, required: the role's id.
+    pub(super) role_id: Option<Field<String>>,
+    /// approle, required: the file with the secret id.
+    pub(super) secret_id_file: Option<Field<String>>,
+    /// approle: the file holds a wrapping token, which is unwrapped once.
+    pub(super) secret_id_wrapped: Option<Field<bool>>,
+    /// kubernetes (required), cert: the role to log in to.
+    pub(super) role: Option<Field<String>>,
+    /// kubernetes: the file with the service account's token.
+    pub(super) jwt_file: Option<Field<String>>,
+    /// cert, required: PEM file with the client certificate's chain, leaf first.
+    pub(super) client_certificate: Option<Field<String>>,
+    /// cert, required: PEM file with its private key.
+    pub(super) client_key: Option<Field<String>>,
+    /// directory, required: the folder with one file for each credential.
+    pub(super) directory: Option<Field<String>>,
+    /// exec, required: the program with its arguments; the credential's name is added as the last.
+    pub(super) command: Option<List>,
+    /// exec: names of variables that the program gets to see; all others are taken away.
+    pub(super) environment: Option<List>,
 }
 
 /// `[upstream.NAME]`
@@ -96,9 +138,9 @@ pub(super) struct UpstreamFile {
     /// Required. `https://TENANT.channelengine.net/api`
     #[schemars(required)]
     pub(super) base_url: Option<Field<String>>,
-    /// Required. The name of its credential in the vault.
+    /// Required. The name of its credential in the vault; several as a list.
     #[schemars(required)]
-    pub(super) credential: Option<Field<String>>,
+    pub(super) credential: Option<Field<Names>>,
     /// How old its key may become before `check` and `doctor` warn: `90d`, or `none`.
     pub(super) rotate_after: Option<Field<String>>,
     /// PEM file of the roots to trust, or `mozilla`.

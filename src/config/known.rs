@@ -61,7 +61,7 @@ const NO_DISABLING: &str = "the upstream's certificate is always verified; name 
 const TLS_FIXED: &str = "TLS 1.2 and 1.3 with forward secrecy are always on and nothing older ever is: remove the line";
 
 /// Section, key, advice. `*` stands for any section.
-const ADVICE: [(&str, &str, Advice); 37] = [
+const ADVICE: [(&str, &str, Advice); 42] = [
     ("*", "api_key", Explain(NO_KEYS)),
     ("*", "apikey", Explain(NO_KEYS)),
     ("*", "scoped_key", Explain(NO_KEYS)),
@@ -82,7 +82,16 @@ const ADVICE: [(&str, &str, Advice); 37] = [
     ("listen", "key", Renamed("private_key")),
     ("listen", "bind", Renamed("address")),
     ("listen", "threads", Renamed("workers")),
-    ("vault", "path", Renamed("file")),
+    (
+        "vault",
+        "secret_id",
+        Explain("a secret id never stands in this file: name the file that holds it in `secret_id_file`"),
+    ),
+    ("vault", "url", Renamed("address")),
+    ("vault", "ca", Renamed("trust_roots")),
+    ("vault", "ca_file", Renamed("trust_roots")),
+    ("vault", "method", Renamed("auth")),
+    ("vault", "dir", Renamed("directory")),
     ("vault", "kind", Renamed("type")),
     ("upstream", "url", Renamed("base_url")),
     ("upstream", "ca", Renamed("trust_roots")),

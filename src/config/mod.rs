@@ -16,6 +16,7 @@ mod quantity;
 mod rules;
 mod upstream;
 mod url;
+mod vault;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -35,6 +36,7 @@ pub use minimal::minimal;
 pub use nearest::nearest;
 pub use problem::{Problem, Problems, Wrong};
 pub use quantity::{parse_duration, parse_quota, parse_size, show_duration, show_size};
+pub use rules::resolve_scopes;
 pub use url::base_url;
 
 /// Everything the program runs on. Paths are absolute or relative to the configuration file's folder, already joined.
@@ -94,17 +96,108 @@ pub struct Listen {
 }
 
 /// `[vault]`
-#[derive(Clone, Debug)]
-pub enum Vault {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vault {
+    /// Which kind of vault, and where it is.
+    pub place: VaultPlace,
+    /// How often it is asked for changes.
+    pub refresh: Duration,
+    /// How long the last good credential is used while the vault does not answer.
+    pub stale_for: Duration,
+    /// How long the gate waits at its start for a vault that does not answer.
+    pub start_wait: Option<Duration>,
+}
+
+/// A kind of vault with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VaultPlace {
     /// An age-encrypted file.
     Age {
         /// The encrypted file.
         file: PathBuf,
         /// The identity that opens it; must be readable by its owner only.
         identity: PathBuf,
-        /// How often the file is looked at for changes.
-        refresh: Duration,
     },
+    /// A server with the API of OpenBao and HashiCorp Vault, engine KV version 2.
+    OpenBao(OpenBao),
+    /// A folder with one file for each credential.
+    Directory {
+        /// The folder.
+        directory: PathBuf,
+    },
+    /// A program that prints a credential.
+    Exec(Exec),
+}
+
+/// A server with the API of OpenBao and HashiCorp Vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenBao {
+    /// Where it is.
+    pub address: BaseUrl,
+    /// The namespace in it.
+    pub namespace: Option<String>,
+    /// Where the KV engine is mounted.
+    pub mount: String,
+    /// The path in it below which credentials lie.
+    pub path: String,
+    /// PEM file of trusted roots; the Mozilla roots when absent.
+    pub trust_roots: Option<PathBuf>,
+    /// How the gate proves who it is.
+    pub login: Login,
+    /// Time for one question.
+    pub timeout: Duration,
+}
+
+/// How the gate proves to a server who it is. Secrets are named by their files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// A token that somebody else keeps in a file.
+    Token {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A role's id, and a secret id from a file.
+    AppRole {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role's id.
+        role_id: String,
+        /// The file with the secret id, or with the token that unwraps it.
+        secret_id_file: PathBuf,
+        /// Whether it is wrapped.
+        wrapped: bool,
+    },
+    /// A signed token, such as Kubernetes gives to a service account.
+    Jwt {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role to log in to.
+        role: String,
+        /// The file with the token.
+        file: PathBuf,
+    },
+    /// The certificate that the gate shows in TLS.
+    Certificate {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role to log in to; the server chooses when absent.
+        role: Option<String>,
+        /// PEM file with the chain, leaf first.
+        certificate: PathBuf,
+        /// PEM file with its private key.
+        key: PathBuf,
+    },
+}
+
+/// A program that prints a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// Its absolute path, and its arguments.
+    pub command: Vec<String>,
+    /// Names of variables that it gets to see.
+    pub environment: Vec<String>,
+    /// Time for one run.
+    pub timeout: Duration,
 }
 
 /// The base URL of an upstream, always `https`.
@@ -141,9 +234,9 @@ pub struct Upstream {
     pub profile: Arc<Profile>,
     /// Where it is.
     pub base_url: BaseUrl,
-    /// The id of its credential in the vault.
-    pub credential: Arc<str>,
-    /// How old its key may become before the operator is told.
+    /// The ids of its credentials in the vault.
+    pub credentials: Vec<Arc<str>>,
+    /// How old a key of it may become before the operator is told.
     pub rotate_after: Option<Duration>,
     /// PEM file of trusted roots; the Mozilla roots when absent.
     pub trust_roots: Option<PathBuf>,

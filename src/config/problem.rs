@@ -75,7 +75,8 @@ fn floor_char(text: &str, at: usize) -> usize {
 }
 
 /// Names whose value may be a key that someone wrote into the file by mistake.
-const SECRET_NAMES: [&str; 13] = [
+const SECRET_NAMES: [&str; 14] = [
+    "secret_id",
     "key",
     "apikey",
     "api_key",

@@ -54,6 +54,15 @@ pub(super) fn resolve(profile: &Profile, entry: &str) -> Result<Vec<usize>, Wron
     if endpoints.is_empty() { Err(unknown_scope(profile, entry)) } else { Ok(endpoints) }
 }
 
+/// The endpoints that any of several entries names.
+pub fn resolve_scopes(profile: &Profile, entries: &[String]) -> Result<BTreeSet<usize>, Wrong> {
+    let mut all = BTreeSet::new();
+    for entry in entries {
+        all.extend(resolve(profile, entry)?);
+    }
+    Ok(all)
+}
+
 fn unknown_scope(profile: &Profile, entry: &str) -> Wrong {
     if entry == "*" || entry == "*:*" {
         let remedy =

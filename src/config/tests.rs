@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::file::{AdminFile, AuditFile, FileConfig, IntegrationFile, ListenFile, UpstreamFile, VaultFile};
 use super::known::keys_of;
-use super::{Config, EditError, Editor, NewIntegration, Problems, Vault, check, minimal, parse_moment, schema};
+use super::{Config, EditError, Editor, NewIntegration, Problems, VaultPlace, check, minimal, parse_moment, schema};
 use crate::profile::BUILTIN_NAMES;
 
 const REFERENCE: &str = include_str!("../../config/reference.toml");
@@ -43,6 +43,44 @@ fn the_reference_states_exactly_the_defaults() {
     assert_eq!(format!("{:#?}", good(REFERENCE)), format!("{:#?}", good(&required)));
 }
 
+/// The sections of other kinds of vault, which stand in the reference as comments.
+fn other_vaults() -> Vec<String> {
+    let lines = REFERENCE.lines().filter_map(|line| line.strip_prefix("#: "));
+    let mut found: Vec<String> = Vec::new();
+    for line in lines {
+        if line == "[vault]" {
+            found.push(String::new());
+        }
+        let text = found.last_mut().expect("a section begins with its name");
+        text.push_str(line);
+        text.push('\n');
+    }
+    found
+}
+
+#[test]
+fn the_reference_states_the_defaults_of_other_vaults_too() {
+    let required: [&[&str]; 6] = [
+        &["type", "address", "auth", "role_id", "secret_id_file"],
+        &["type", "address", "auth", "role"],
+        &["type", "address", "auth", "client_certificate", "client_key"],
+        &["type", "address", "auth", "token_file"],
+        &["type", "directory"],
+        &["type", "command"],
+    ];
+    let rest = with_integration("allow = [\"orders:read\"]");
+    let vaults = other_vaults();
+    assert_eq!(vaults.len(), required.len());
+    for (text, required) in vaults.iter().zip(required) {
+        let needed =
+            |line: &&str| line.starts_with('[') || required.iter().any(|key| line.starts_with(&format!("{key} =")));
+        let short: Vec<&str> = text.lines().filter(needed).collect();
+        assert_eq!(short.len(), required.len() + 1, "{text}");
+        let (full, short) = (good(&format!("{text}{rest}")), good(&format!("{}\n{rest}", short.join("\n"))));
+        assert_eq!(full.vault, short.vault);
+    }
+}
+
 #[test]
 fn every_key_stands_in_the_reference() {
     let reference: toml::Table = toml::from_str(REFERENCE).unwrap();
@@ -57,7 +95,11 @@ fn every_key_stands_in_the_reference() {
         assert!(reference.contains_key(*section), "[{section}] is missing in config/reference.toml");
     }
     below("listen", None, keys_of::<ListenFile>());
-    below("vault", None, keys_of::<VaultFile>());
+    let vaults: Vec<toml::Table> = other_vaults().iter().map(|text| toml::from_str(text).unwrap()).collect();
+    for key in keys_of::<VaultFile>() {
+        let stands = std::iter::once(&reference).chain(&vaults).any(|file| file["vault"].get(key).is_some());
+        assert!(stands, "`{key}` of [vault] is missing in config/reference.toml");
+    }
     below("audit", None, keys_of::<AuditFile>());
     below("admin", None, keys_of::<AdminFile>());
     below("upstream", Some("acme"), keys_of::<UpstreamFile>());
@@ -85,7 +127,7 @@ fn the_minimal_file_is_what_init_writes_and_it_is_good() {
     let config = good(MINIMAL);
     assert_eq!(config.upstreams.len(), 1);
     assert!(config.integrations.is_empty());
-    let Vault::Age { file, .. } = config.vault;
+    let VaultPlace::Age { file, .. } = config.vault.place else { panic!("{:?}", config.vault) };
     assert_eq!(file, Path::new("/etc/keygate/vault.age"));
 }
 
@@ -95,7 +137,7 @@ fn the_minimal_file_takes_any_names() {
         let config = good(&minimal("shop", "https://acme.example:8443/channelengine", profile));
         let upstream = &config.upstreams[0];
         assert_eq!(upstream.base_url.to_string(), "https://acme.example:8443/channelengine");
-        assert_eq!((&*upstream.name, &*upstream.credential, &*upstream.profile.name), ("shop", "shop", profile));
+        assert_eq!((&*upstream.name, &*upstream.credentials[0], &*upstream.profile.name), ("shop", "shop", profile));
         assert_eq!(upstream.limit.is_some(), profile == "channelengine");
     }
 }

@@ -83,7 +83,8 @@ fn one(
     let remedy =
         "name the credential: `credential = \"NAME\"`, and put it into the vault with `keygate credential put NAME`";
     let credential = desk.required(&key_of("credential"), file.credential, &home, remedy);
-    let credential = credential.and_then(|at| desk.keep(at.span, &key_of("credential"), credential_name(&at.value)));
+    let credentials =
+        credential.and_then(|at| desk.keep(at.span, &key_of("credential"), credential_names(&at.value.0)));
     let port = base_url.as_ref().map_or(443, |url: &BaseUrl| url.port);
     let addresses = desk.list(&key_of("addresses"), file.addresses);
     let addresses = addresses
@@ -100,7 +101,7 @@ fn one(
         name: key.get_ref().as_str().into(),
         profile: profile?,
         base_url: base_url?,
-        credential: credential?,
+        credentials: credentials?,
         rotate_after,
         trust_roots,
         addresses,
@@ -145,6 +146,22 @@ pub(super) fn optional_quota(text: &str) -> Result<Option<Quota>, Wrong> {
 /// `none`, or a duration.
 fn optional_duration(text: &str) -> Result<Option<Duration>, Wrong> {
     if text == "none" { Ok(None) } else { parse_duration(text).map(Some) }
+}
+
+/// One name or more, each once.
+fn credential_names(names: &[String]) -> Result<Vec<Arc<str>>, Wrong> {
+    let mut all: Vec<Arc<str>> = Vec::new();
+    for name in names {
+        let name = credential_name(name)?;
+        if all.contains(&name) {
+            return Err(Wrong::new(format!("the credential `{name}` stands here twice"), "name each credential once"));
+        }
+        all.push(name);
+    }
+    if all.is_empty() {
+        return Err(Wrong::new("no credential is named", "name one: `credential = \"acme\"`"));
+    }
+    Ok(all)
 }
 
 /// The name of a credential; something that looks like the key itself is refused without repeating it.

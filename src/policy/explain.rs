@@ -27,6 +27,11 @@ pub struct Explanation {
     pub ask_for: Option<String>,
     /// Whom to ask.
     pub owner: Option<String>,
+    /// Positions of upstream and endpoint in the configuration, for whoever asks what the vault has for them.
+    #[serde(skip)]
+    pub place: Option<(usize, usize)>,
+    /// The credential that would be used, or why there is none; filled in by who can ask the vault.
+    pub credential: Option<String>,
     /// The limits that the call is held to, narrow first: `PUT /v2/offer: 10/min`.
     pub limits: Vec<String>,
 }
@@ -41,6 +46,8 @@ pub fn explain(config: &Config, integration: &str, method: &Method, target: &str
     let target = with_base_path(&config.upstreams[it.upstream].base_url.path, target);
     let mut found = Explanation { owner: it.owner.clone(), ..Explanation::default() };
     decide(&policy, &client, method, &target, &mut found);
+    let endpoint = found.endpoint.as_deref().and_then(|name| config.upstreams[it.upstream].profile.index_of(name));
+    found.place = endpoint.filter(|_| found.allowed).map(|endpoint| (it.upstream, endpoint));
     found.limits = limits(config, position, found.endpoint.as_deref());
     Some(found)
 }

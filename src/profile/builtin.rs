@@ -3,7 +3,7 @@
 use super::{Profile, parse};
 
 /// Names of the built-in profiles, sorted.
-pub const BUILTIN_NAMES: [&str; 2] = ["channelengine", "mirakl"];
+pub const BUILTIN_NAMES: [&str; 6] = ["bol", "channelengine", "mirakl", "shopify", "stripe", "woocommerce"];
 
 /// The built-in profile of that name. A test holds that each of [`BUILTIN_NAMES`] parses, so for those it is never
 /// `None`.
@@ -14,8 +14,12 @@ pub fn builtin(name: &str) -> Option<Profile> {
 /// The text of a built-in profile's file, to be copied and changed.
 pub fn source(name: &str) -> Option<&'static str> {
     match name {
+        "bol" => Some(include_str!("../../config/profiles/bol.toml")),
         "channelengine" => Some(include_str!("../../config/profiles/channelengine.toml")),
         "mirakl" => Some(include_str!("../../config/profiles/mirakl.toml")),
+        "shopify" => Some(include_str!("../../config/profiles/shopify.toml")),
+        "stripe" => Some(include_str!("../../config/profiles/stripe.toml")),
+        "woocommerce" => Some(include_str!("../../config/profiles/woocommerce.toml")),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Reads a profile's file. Everything that is wrong with it is reported at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::template::{self, Wrong};
-use super::{Effect, Endpoint, Envelope, Placement, Profile, Slots, matcher::Matcher};
+use super::{ClientProof, Effect, Endpoint, Envelope, Placement, Profile, Slots, TokenSource, matcher::Matcher};
+use crate::config::base_url;
 
 /// One thing that is wrong with a profile's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ struct FileProfile {
     strip: Vec<Spanned<String>>,
     slots: FileSlots,
     inject: Spanned<Vec<Spanned<toml::Value>>>,
+    token: Option<Spanned<toml::Value>>,
     endpoints: Spanned<Vec<Spanned<toml::Value>>>,
 }
 
@@ -69,6 +71,16 @@ struct FileEndpoint {
     #[serde(default)]
     personal_data: Vec<String>,
     purpose: String,
+}
+
+/// Where the credential is exchanged for a token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileToken {
+    url: String,
+    client: String,
+    #[serde(default)]
+    parameters: BTreeMap<String, String>,
 }
 
 /// Headers that the gate itself must own on the way out.
@@ -117,6 +129,7 @@ impl Desk<'_> {
         let envelope = self.keep(file.envelope.span(), envelope(file.envelope.get_ref()));
         let slots = self.slots(file.slots);
         let inject = self.inject(file.inject);
+        let token = file.token.and_then(|entry| self.keep(entry.span(), read(entry.into_inner()).and_then(token)));
         let strip = file.strip.into_iter().filter_map(|name| self.header(&name)).collect();
         let (endpoints, matcher) = self.endpoints(file.endpoints);
         Profile {
@@ -124,6 +137,7 @@ impl Desk<'_> {
             title: file.title,
             slots,
             inject,
+            token,
             strip,
             envelope: envelope.unwrap_or(Envelope::Problem),
             endpoints,
@@ -264,6 +278,26 @@ fn placement(file: FilePlacement) -> Result<Placement, Wrong> {
             "for example `{ header = \"authorization\", template = \"Bearer {key}\" }` or `{ query = \"api_key\" }`",
         )),
     }
+}
+
+fn token(file: FileToken) -> Result<TokenSource, Wrong> {
+    let url = base_url(&file.url).map_err(|wrong| {
+        Wrong::new(wrong.what.replace("the base URL", "the token's URL"), "`https://login.example/token`")
+    })?;
+    let client = match file.client.as_str() {
+        "basic" => ClientProof::Basic,
+        "body" => ClientProof::Body,
+        other => {
+            let remedy =
+                "write `basic` (in `Authorization: Basic`) or `body` (`client_id` and `client_secret` in the body)";
+            return Err(Wrong::new(format!("`{other}` is no way to prove a client"), remedy));
+        }
+    };
+    let own = ["grant_type", "client_id", "client_secret"];
+    if let Some(name) = file.parameters.keys().find(|name| own.contains(&name.as_str())) {
+        return Err(Wrong::new(format!("the parameter `{name}` is the gate's own"), "remove it"));
+    }
+    Ok(TokenSource { url, client, parameters: file.parameters.into_iter().collect() })
 }
 
 fn basic_form(form: &str) -> Result<Placement, Wrong> {

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, Method};
 
+use crate::config::BaseUrl;
+
 pub use builtin::{BUILTIN_NAMES, builtin, source};
 pub use file::{ProfileProblem, parse};
 
@@ -107,6 +109,27 @@ pub enum Placement {
     },
 }
 
+/// Where a credential of `id:secret` is exchanged for an access token (OAuth 2.0, client credentials, RFC 6749 section 4.4),
+/// which is then what is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSource {
+    /// The token endpoint, always `https`.
+    pub url: BaseUrl,
+    /// How id and secret are sent there.
+    pub client: ClientProof,
+    /// More parameters of the request: `scope`, `audience`.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// How a client proves itself to a token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientProof {
+    /// `Authorization: Basic`.
+    Basic,
+    /// `client_id` and `client_secret` in the body.
+    Body,
+}
+
 /// The shape of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Envelope {
@@ -127,6 +150,8 @@ pub struct Profile {
     pub slots: Slots,
     /// Where the real key goes.
     pub inject: Vec<Placement>,
+    /// Where the credential is exchanged for what is placed, when it is not placed itself.
+    pub token: Option<TokenSource>,
     /// Request headers that never go upstream, besides hop-by-hop headers and key slots.
     pub strip: Vec<HeaderName>,
     /// The shape of refusals.

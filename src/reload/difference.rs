@@ -31,23 +31,22 @@ macro_rules! keys {
 /// What needs a restart: `[listen] address`. Empty when the rest can be taken over.
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let Config { listen, vault, upstreams: _, integrations: _, audit, admin } = old;
-    let Vault::Age { file, identity, refresh } = vault;
-    let Vault::Age { file: new_file, identity: new_identity, refresh: new_refresh } = &new.vault;
-    let vault =
-        [("file", file != new_file), ("identity", identity != new_identity), ("refresh", refresh != new_refresh)];
-    let vault = vault.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);
+    let same_kind = vault_keys(vault, &new.vault);
     let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size; live: });
     let listen = listen_keys(listen, &new.listen);
     let socket = |admin: &Option<Admin>| admin.as_ref().map(|Admin { socket }| socket.clone());
     let admin = (socket(admin) != socket(&new.admin)).then_some("address");
-    let sections = [
-        ("listen", listen),
-        ("vault", vault.collect()),
-        ("audit", audit.collect()),
-        ("admin", admin.into_iter().collect()),
-    ];
+    let sections =
+        [("listen", listen), ("vault", same_kind), ("audit", audit.collect()), ("admin", admin.into_iter().collect())];
     let keys = sections.into_iter().flat_map(|(name, keys)| keys.into_iter().map(move |key| format!("[{name}] {key}")));
     keys.chain(upstreams(&old.upstreams, &new.upstreams)).collect()
+}
+
+/// Of a vault's own keys only that something in it differs is told: they are many, and all need a restart.
+fn vault_keys(old: &Vault, new: &Vault) -> Vec<&'static str> {
+    keys!(old, new, Vault { restart: place, refresh, stale_for, start_wait; live: })
+        .map(|key| if key == "place" { "(where it is, or how it is opened)" } else { key })
+        .collect()
 }
 
 fn listen_keys(old: &Listen, new: &Listen) -> Vec<&'static str> {
@@ -67,11 +66,12 @@ fn upstreams(old: &[Upstream], new: &[Upstream]) -> Vec<String> {
             continue;
         };
         let keys = keys!(former, now, Upstream {
-            restart: profile, base_url, credential, trust_roots, addresses, connect_timeout, head_timeout, body_timeout,
+            restart: profile, base_url, credentials, trust_roots, addresses, connect_timeout, head_timeout, body_timeout,
                 total_timeout;
             live: name, limit, rotate_after
         });
-        found.extend(keys.map(|key| format!("[upstream.{}] {key}", former.name)));
+        let written = |key| if key == "credentials" { "credential" } else { key };
+        found.extend(keys.map(|key| format!("[upstream.{}] {}", former.name, written(key))));
     }
     let added = new.iter().filter(|now| old.iter().all(|former| former.name != now.name));
     found.extend(added.map(|now| format!("[upstream.{}] (added)", now.name)));

@@ -31,7 +31,7 @@ pub use ahead::Ahead;
 pub use client::client;
 pub use connect::Connector;
 pub use probe::{Probe, probe};
-pub use tls::{TlsSetupError, client_config};
+pub use tls::{TlsSetupError, client_builder, client_config};
 pub use upload::{Arrival, Progress, Upload, UploadLimits};
 
 /// What is sent: an outbound request and the body that streams behind it.

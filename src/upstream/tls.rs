@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::WantsClientCert;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -40,16 +41,22 @@ pub enum TlsSetupError {
 
 /// TLS towards an upstream: Mozilla's roots, or those of a PEM file instead.
 pub fn client_config(trust_roots: Option<&Path>) -> Result<Arc<ClientConfig>, TlsSetupError> {
+    let mut config = client_builder(trust_roots)?.with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What all TLS of ours towards others has in common; whether we show a certificate, too, is still open.
+pub fn client_builder(
+    trust_roots: Option<&Path>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsSetupError> {
     let roots = match trust_roots {
         Some(path) => read_roots(path)?,
         None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
     };
-    let mut config = ClientConfig::builder_with_provider(crypto::provider())
+    Ok(ClientConfig::builder_with_provider(crypto::provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+        .with_root_certificates(roots))
 }
 
 fn read_roots(path: &Path) -> Result<RootCertStore, TlsSetupError> {

@@ -39,8 +39,11 @@ impl Vault for AgeFile {
         };
         Ok(Credential {
             id: Arc::from(id),
-            version: entry.version,
+            version: entry.version.into(),
             bound_to: entry.bound_to,
+            scopes: entry.scopes,
+            until: entry.until,
+            token_url: entry.token_url,
             secret: Secret::from_locked(entry.key.0),
         })
     }
@@ -147,6 +150,15 @@ pub(super) struct Entry {
     pub(super) version: u32,
     pub(super) bound_to: String,
     pub(super) since: Timestamp,
+    /// What it may be used for; everything when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scopes: Option<Vec<String>>,
+    /// From when on it is not used any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<Timestamp>,
+    /// Where it is exchanged for a token, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token_url: Option<String>,
     pub(super) key: Key,
 }
 

@@ -32,6 +32,25 @@ pub struct StoredCredential {
     pub bound_to: String,
     /// When this version was put there.
     pub since: Timestamp,
+    /// What it may be used for; everything when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+    /// From when on it is not used any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// What a key is good for.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// The only base URL it may be sent to.
+    pub bound_to: String,
+    /// What it may be used for; everything when absent.
+    pub scopes: Option<Vec<String>>,
+    /// From when on it is not used any more.
+    pub until: Option<Timestamp>,
+    /// Where it is exchanged for a token, if it is.
+    pub token_url: Option<String>,
 }
 
 /// Why the vault could not be made or changed.
@@ -112,9 +131,10 @@ impl AgeStore {
     }
 
     /// Stores a key under `id`, bound to a base URL, in place of the one that may be there; its version is one more than
-    /// the last that ever stood under this id. Waits for other writers.
-    pub fn put(&self, id: &str, bound_to: &str, secret: &Secret) -> Result<StoredCredential, StoreError> {
-        self.change(|document| document.put(id, bound_to, secret))
+    /// the last that ever stood under this id. Without scopes it keeps those of the former one: a key that is replaced is
+    /// not made good for more by leaving something out. Waits for other writers.
+    pub fn put(&self, id: &str, terms: Terms, secret: &Secret) -> Result<StoredCredential, StoreError> {
+        self.change(|document| document.put(id, terms, secret))
     }
 
     /// Removes a credential; its version is remembered, its key is not.
@@ -170,13 +190,17 @@ pub fn check_value(value: &[u8]) -> Result<&str, Unfit> {
 
 impl Document {
     /// Puts a key under an id, in place of the one that may be there.
-    pub(super) fn put(&mut self, id: &str, bound_to: &str, secret: &Secret) -> Result<StoredCredential, StoreError> {
+    pub(super) fn put(&mut self, id: &str, terms: Terms, secret: &Secret) -> Result<StoredCredential, StoreError> {
         let text = check_value(secret.expose())?;
+        let former = self.credentials.get(id).and_then(|entry| entry.scopes.clone());
         let last = self.credentials.get(id).map(|entry| entry.version).or(self.retired.remove(id));
         let entry = Entry {
             version: last.unwrap_or(0).saturating_add(1),
-            bound_to: bound_to.to_owned(),
+            bound_to: terms.bound_to,
             since: now(),
+            scopes: terms.scopes.or(former),
+            until: terms.until,
+            token_url: terms.token_url,
             key: Key(Locked::copy_of(text.as_bytes())),
         };
         let facts = entry.facts(id.to_owned());
@@ -186,15 +210,21 @@ impl Document {
 }
 
 impl Entry {
+    /// Bytes of its scopes.
+    fn room(&self) -> usize {
+        self.scopes.iter().flatten().map(|scope| scope.len() + 4).sum()
+    }
+
     fn facts(&self, id: String) -> StoredCredential {
-        StoredCredential { id, version: self.version, bound_to: self.bound_to.clone(), since: self.since }
+        let (bound_to, scopes) = (self.bound_to.clone(), self.scopes.clone());
+        StoredCredential { id, version: self.version, bound_to, since: self.since, scopes, until: self.until }
     }
 }
 
 /// Encrypts the document. The plaintext's buffer never grows, so no copy of it is left behind unwiped.
 fn seal(document: &Document, recipients: &[Box<dyn age::Recipient + Send>]) -> io::Result<Vec<u8>> {
     let room: usize =
-        document.credentials.iter().map(|(id, e)| 6 * (id.len() + e.bound_to.len() + e.key.0.len())).sum();
+        document.credentials.iter().map(|(id, e)| 6 * (id.len() + e.bound_to.len() + e.key.0.len() + e.room())).sum();
     let entries = document.credentials.len() + document.retired.len() + 2 * document.requests.len() + 1;
     let mut plain = Locked::with_room(room + entries * 512);
     serde_json::to_writer(&mut plain, document)?;

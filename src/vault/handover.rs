@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::age_file::Key;
 use super::age_store::now;
 use super::arena::Locked;
-use super::{AgeStore, Secret, StoreError, StoredCredential};
+use super::{AgeStore, Secret, StoreError, StoredCredential, Terms};
 
 /// A sealed key is larger than this only if it is none, bytes.
 const LONGEST_SEALED: usize = 64 * 1024;
@@ -26,6 +26,9 @@ const LONGEST_SEALED: usize = 64 * 1024;
 pub(super) struct Request {
     identity: Key,
     bound_to: String,
+    /// Where the key is exchanged for a token, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_url: Option<String>,
     since: Timestamp,
     until: Timestamp,
 }
@@ -69,12 +72,13 @@ pub enum HandOverError {
 impl AgeStore {
     /// Opens a request for a key: makes an identity for it alone, and hands its recipient out. A former request of this name
     /// is closed by it.
-    pub fn request(&self, id: &str, bound_to: &str, until: Timestamp) -> Result<String, StoreError> {
+    pub fn request(&self, id: &str, terms: &Terms, until: Timestamp) -> Result<String, StoreError> {
         let identity = Identity::generate();
         let text = identity.to_string();
         self.change(|document| {
             let identity = Key(Locked::copy_of(text.expose_secret().as_bytes()));
-            let request = Request { identity, bound_to: bound_to.to_owned(), since: now(), until };
+            let (bound_to, token_url) = (terms.bound_to.clone(), terms.token_url.clone());
+            let request = Request { identity, bound_to, token_url, since: now(), until };
             document.requests.insert(id.to_owned(), request);
             Ok(())
         })?;
@@ -97,7 +101,8 @@ impl AgeStore {
                 return Err(HandOverError::Over { id: id.to_owned(), until: request.until }.into());
             }
             let secret = unseal(&request.identity, sealed).ok_or_else(|| HandOverError::NotSealed(id.to_owned()))?;
-            document.put(id, &request.bound_to, &secret)
+            let Request { bound_to, token_url, .. } = request;
+            document.put(id, Terms { bound_to, token_url, ..Terms::default() }, &secret)
         })
     }
 }

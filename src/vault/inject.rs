@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
-use super::prepared::{KeyRing, Prepared, Unusable};
+use super::prepared::{Prepared, Unusable};
+use super::ring::KeyRing;
 use crate::audit::RECEIPT_HEADER;
 use crate::body::Scrubber;
 use crate::limit::{Left, Ticket};
@@ -40,7 +42,7 @@ pub struct OutboundParts {
 /// What the rest of the route keeps of an injection.
 pub struct Injected {
     /// Credential id and version.
-    pub credential: (Arc<str>, u32),
+    pub credential: (Arc<str>, u64),
     /// Cuts the key out of the reply.
     pub scrubber: Arc<Scrubber>,
     /// How full the narrowest limit is.
@@ -64,6 +66,8 @@ pub struct Destination<'a> {
     pub host: &'a HeaderValue,
     /// Where clients put their scoped keys, over all profiles.
     pub slots: &'a Slots,
+    /// The time of the call; a credential may have an end.
+    pub now: Timestamp,
 }
 
 /// Turns a call into what is sent. It uses up the ticket: one ticket, one request.
@@ -84,7 +88,10 @@ pub fn inject(
     ring: &KeyRing,
     to: &Destination<'_>,
 ) -> Result<(Outbound, Injected), Unusable> {
-    let prepared = ring.get(to.upstream)?;
+    let prepared = ring.get(to.upstream, permit.endpoint_index())?;
+    if let Some(ended) = prepared.ended(to.now) {
+        return Err(ended);
+    }
     let target = target(&call, to.base_path, &prepared)?;
     strip(&mut headers, to.slots, &permit.integration().profile().strip);
     headers.insert(header::HOST, to.host.clone());

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, header};
+use jiff::Timestamp;
 
 use super::arena::Locked;
+use super::ring::{Covers, Slot};
 use super::{Credential, Secret, VaultError};
 use crate::body::Scrubber;
-use crate::config::Upstream;
+use crate::config::{Upstream, resolve_scopes, show_duration};
 use crate::profile::Placement;
 
 /// What is put into a request. Made only for the upstream that the credential is bound to.
 pub struct Prepared {
     /// The credential's id and version, for the record.
-    pub credential: (Arc<str>, u32),
+    pub credential: (Arc<str>, u64),
+    /// From when on it is not used any more.
+    pub(super) until: Option<Timestamp>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Pairs with `&` between them, in locked memory.
     pub(super) query: Locked,
@@ -42,6 +45,29 @@ pub enum Unusable {
     },
     /// It cannot be carried where the profile puts it.
     Unfit(String),
+    /// It may serve a scope that the profile does not have.
+    UnknownScope {
+        /// The credential's id.
+        id: String,
+        /// What is wrong, and with which scope.
+        why: String,
+    },
+    /// Its time is over.
+    Ended {
+        /// The credential's id.
+        id: String,
+        /// Since when.
+        until: Timestamp,
+    },
+    /// The vault has not confirmed it for too long.
+    Stale {
+        /// The credential's id.
+        id: String,
+        /// For how long.
+        after: std::time::Duration,
+    },
+    /// The upstream has no credential that may serve the endpoint.
+    NoneCovers,
 }
 
 impl std::fmt::Display for Unusable {
@@ -54,6 +80,13 @@ impl std::fmt::Display for Unusable {
             Self::Unfit(id) => {
                 write!(f, "credential `{id}` cannot be carried in a request: too short, or not visible ASCII")
             }
+            Self::UnknownScope { id, why } => write!(f, "the scopes of credential `{id}` make no sense: {why}"),
+            Self::Ended { id, until } => write!(f, "credential `{id}` may not be used any more since {until}"),
+            Self::Stale { id, after } => {
+                let after = show_duration(*after);
+                write!(f, "credential `{id}` is out of use: the vault has not confirmed it for {after} (`stale_for`)")
+            }
+            Self::NoneCovers => write!(f, "no credential of the upstream may serve this endpoint"),
         }
     }
 }
@@ -71,19 +104,38 @@ impl Unusable {
     }
 }
 
+impl Unusable {
+    /// Whether a former credential may not stay in use either. One that was removed, bound elsewhere or is unfit may not; a
+    /// vault that cannot be read for a moment does not stop the gate.
+    pub(super) fn must_stop(&self) -> bool {
+        !matches!(self, Self::NotFetched(_))
+    }
+}
+
 impl Prepared {
-    /// Prepares a credential for an upstream. A wrong binding is refused before the secret is touched.
-    pub fn new(credential: &Credential, upstream: &Upstream) -> Result<Self, Unusable> {
-        let wanted = upstream.base_url.to_string();
-        if credential.bound_to != wanted {
-            let (id, bound_to) = (credential.id.to_string(), credential.bound_to.clone());
-            return Err(Unusable::BoundElsewhere { id, bound_to, wanted });
+    /// Prepares a credential for an upstream, and tells which endpoints it may serve, as far as that can be known. A wrong
+    /// binding, unknown scopes and an end that has come are refused before the secret is touched.
+    pub fn covered(credential: &Credential, upstream: &Upstream) -> (Slot, Option<Covers>) {
+        if let Err(why) = bound(credential, upstream) {
+            return (Err(why), None);
         }
+        let covers = match covers(credential, upstream) {
+            Ok(covers) => covers,
+            Err(why) => return (Err(why), None),
+        };
+        if let Some(until) = credential.until.filter(|until| *until <= Timestamp::now()) {
+            return (Err(Unusable::Ended { id: credential.id.to_string(), until }), Some(covers));
+        }
+        (Self::new(credential, upstream).map(Arc::new), Some(covers))
+    }
+
+    fn new(credential: &Credential, upstream: &Upstream) -> Result<Self, Unusable> {
         let unfit = || Unusable::Unfit(credential.id.to_string());
         let keep = |bytes: &[u8]| bytes::Bytes::from_owner(Locked::copy_of(bytes));
         let scrubber = Scrubber::new(credential.secret.expose(), keep).ok_or_else(unfit)?;
         let mut prepared = Self {
             credential: (credential.id.clone(), credential.version),
+            until: credential.until,
             headers: Vec::new(),
             query: Locked::default(),
             scrubber: Arc::new(scrubber),
@@ -92,6 +144,20 @@ impl Prepared {
             prepared.place(&credential.secret, placement).ok_or_else(unfit)?;
         }
         Ok(prepared)
+    }
+
+    /// Whether the other one puts the same into a request, under the same version.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.credential == other.credential
+            && self.until == other.until
+            && self.headers == other.headers
+            && *self.query == *other.query
+    }
+
+    /// Whether its time is over.
+    pub(super) fn ended(&self, now: Timestamp) -> Option<Unusable> {
+        let until = self.until.filter(|until| *until <= now)?;
+        Some(Unusable::Ended { id: self.credential.0.to_string(), until })
     }
 
     fn place(&mut self, secret: &Secret, placement: &Placement) -> Option<()> {
@@ -122,13 +188,38 @@ impl Prepared {
     }
 }
 
+/// Whether it may be sent there: scheme, host, port and path must be those that it is bound to.
+fn bound(credential: &Credential, upstream: &Upstream) -> Result<(), Unusable> {
+    let wanted = upstream.base_url.to_string();
+    if credential.bound_to == wanted {
+        return Ok(());
+    }
+    let (id, bound_to) = (credential.id.to_string(), credential.bound_to.clone());
+    Err(Unusable::BoundElsewhere { id, bound_to, wanted })
+}
+
+/// The endpoints that its scopes name; all of them when it has none.
+fn covers(credential: &Credential, upstream: &Upstream) -> Result<Covers, Unusable> {
+    let endpoints = upstream.profile.endpoints().len();
+    let Some(scopes) = &credential.scopes else { return Ok(Covers::all(endpoints)) };
+    let unknown = |why: String| Unusable::UnknownScope { id: credential.id.to_string(), why };
+    if scopes.is_empty() {
+        return Err(unknown("there is none".to_owned()));
+    }
+    let indexes = resolve_scopes(&upstream.profile, scopes);
+    indexes
+        .map(|indexes| Covers::these(endpoints, indexes))
+        .map_err(|wrong| unknown(format!("{} ({})", wrong.what, wrong.remedy)))
+}
+
 fn sensitive(bytes: bytes::Bytes) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(bytes).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-fn push_encoded(out: &mut Locked, bytes: &[u8]) {
+/// Percent-encodes what a query or a form cannot hold as it is.
+pub(super) fn push_encoded(out: &mut Locked, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -138,36 +229,5 @@ fn push_encoded(out: &mut Locked, bytes: &[u8]) {
             out.push(char::from(DIGITS[usize::from(byte >> 4)]));
             out.push(char::from(DIGITS[usize::from(byte & 15)]));
         }
-    }
-}
-
-/// A prepared credential, or why there is none.
-pub type Slot = Result<Arc<Prepared>, Unusable>;
-
-/// What is injected at the moment, by upstream. Swapped whole; readers never wait.
-pub struct KeyRing(ArcSwap<Vec<Slot>>);
-
-impl KeyRing {
-    /// One slot per upstream, in the order of the configuration.
-    pub fn new(slots: Vec<Slot>) -> Self {
-        Self(ArcSwap::from_pointee(slots))
-    }
-
-    /// The slot of an upstream.
-    pub fn get(&self, upstream: usize) -> Slot {
-        self.0.load().get(upstream).cloned().unwrap_or_else(|| Err(Unusable::NotFetched("no such upstream".into())))
-    }
-
-    /// Why upstreams are without a usable credential; empty when all have one.
-    pub fn troubles(&self) -> Vec<Unusable> {
-        self.0.load().iter().filter_map(|slot| slot.as_ref().err().cloned()).collect()
-    }
-
-    pub(super) fn replace(&self, slots: Vec<Slot>) {
-        self.0.store(Arc::new(slots));
-    }
-
-    pub(super) fn all(&self) -> Arc<Vec<Slot>> {
-        self.0.load_full()
     }
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -20,12 +21,7 @@ pub const PUBLIC: u32 = 0o644;
 /// Reads a file that nobody but us may be able to read: mode 0600 or 0400, owned by the running user. The check is made
 /// on the open file, not on its name.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, VaultError> {
-    let unreadable = |source| VaultError::Unreadable { place: path.display().to_string(), source };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let facts = file.metadata().map_err(unreadable)?;
-    if !facts.is_file() {
-        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-    }
+    let (file, facts) = open(path)?;
     let (mode, owner) = (facts.mode() & 0o7777, facts.uid());
     if mode & 0o177 != 0 {
         return Err(VaultError::Exposed { path: path.display().to_string(), mode });
@@ -33,10 +29,43 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, VaultError> {
     if owner != rustix::process::geteuid().as_raw() {
         return Err(VaultError::Foreign { path: path.display().to_string(), owner });
     }
+    contents(file, &facts, path)
+}
+
+/// Reads a file that somebody else puts there for us, and tells when it was last changed. systemd and Kubernetes leave
+/// such files to root and let a group read them: that is enough, as long as nobody else can read or change them.
+pub fn read_mounted(path: &Path) -> Result<(Zeroizing<Vec<u8>>, SystemTime), VaultError> {
+    let (file, facts) = open(path)?;
+    let (mode, owner) = (facts.mode() & 0o7777, facts.uid());
+    if mode & 0o027 != 0 {
+        return Err(VaultError::Exposed { path: path.display().to_string(), mode });
+    }
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(VaultError::Foreign { path: path.display().to_string(), owner });
+    }
+    let changed = facts.modified().map_err(unreadable(path))?;
+    Ok((contents(file, &facts, path)?, changed))
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> VaultError {
+    move |source| VaultError::Unreadable { place: path.display().to_string(), source }
+}
+
+/// The open file and what is known of it; what is asked is asked of this one, not of its name.
+fn open(path: &Path) -> Result<(File, fs::Metadata), VaultError> {
+    let file = File::open(path).map_err(unreadable(path))?;
+    let facts = file.metadata().map_err(unreadable(path))?;
+    if !facts.is_file() {
+        return Err(unreadable(path)(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+    }
+    Ok((file, facts))
+}
+
+fn contents(mut file: File, facts: &fs::Metadata, path: &Path) -> Result<Zeroizing<Vec<u8>>, VaultError> {
     // Room for one byte more than there should be: a buffer that never grows leaves no copies behind.
     let room = usize::try_from(facts.len()).unwrap_or(0).saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    file.read_to_end(&mut bytes).map_err(unreadable(path))?;
     Ok(bytes)
 }
 

@@ -153,7 +153,7 @@ fn pure_files_touch_nothing(source: &Source) -> Complaints {
 
 /// Sockets are opened where TLS is put on them, nowhere else.
 fn sockets_stay_at_the_edges(source: &Source) -> Complaints {
-    let edge = ["src/server/", "src/upstream/", "src/stand_in/", "src/cli/demo"];
+    let edge = ["src/server/", "src/upstream/", "src/vault/https.rs", "src/stand_in/", "src/cli/demo"];
     if edge.iter().any(|place| source.path.starts_with(place)) {
         return vec![];
     }

@@ -35,4 +35,6 @@ mod scan;
 mod slow;
 mod targets;
 mod tls;
+mod tokens;
 mod upstream;
+mod vaults;

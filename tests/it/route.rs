@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::harness::{Client, Line, Merchant, Proxy, Reply, Request, Seen, Setup};
@@ -22,6 +24,8 @@ struct FileSetup {
     profile: Option<String>,
     /// Where the API begins, `/api` when absent.
     base_path: Option<String>,
+    /// The real key, when it has a form of its own.
+    key: Option<String>,
     /// Arguments of `keygate integration add` by name.
     integration: BTreeMap<String, Vec<String>>,
     /// Changes of the configuration: `["listen", "max_body"]` and the value.
@@ -76,9 +80,13 @@ struct ExpectedRequest {
     body: Option<String>,
 }
 
-/// Fills `{key:NAME}` with a scoped key and `{real-key}` with the real one.
+/// Fills `{key:NAME}` with a scoped key, `{real-key}` with the real one, and `{basic:real-key}` and `{basic-pair:real-key}`
+/// with what stands for it in `Authorization: Basic`, as user name alone or as user and password.
 fn fill(text: &str, proxy: &Proxy) -> String {
-    let mut filled = text.replace("{real-key}", proxy.real_key());
+    let key = proxy.real_key();
+    let basic = |text: &str| STANDARD.encode(text);
+    let filled = text.replace("{basic:real-key}", &basic(&format!("{key}:")));
+    let mut filled = filled.replace("{basic-pair:real-key}", &basic(key)).replace("{real-key}", key);
     while let Some((before, name, after)) = placeholder(&filled) {
         filled = format!("{before}{}{after}", proxy.key(&name));
     }
@@ -163,6 +171,9 @@ fn try_call(call: &Call, proxy: &Proxy, merchant: &Merchant) -> Vec<String> {
 
 fn choose(setup: &mut Setup, file: &FileSetup) {
     setup.profile.clone_from(&file.profile);
+    if let Some(key) = &file.key {
+        setup.key.clone_from(key);
+    }
     for (name, args) in &file.integration {
         setup.integration(name, &args.iter().map(String::as_str).collect::<Vec<_>>());
     }

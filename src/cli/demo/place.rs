@@ -13,7 +13,7 @@ use crate::cli::pki;
 use crate::cli::report::Failure;
 use crate::cli::vault_failure::cannot_make;
 use crate::vault::private_file::{self, PRIVATE, PUBLIC};
-use crate::vault::{AgeFile, AgeStore, Secret};
+use crate::vault::{AgeFile, AgeStore, Secret, Terms};
 
 use super::Keys;
 
@@ -65,7 +65,8 @@ impl Place {
             self.replace("audit-hash.key", &*hash_key()?)?;
         }
         let base_url = format!("https://localhost:{stand_in}/api");
-        self.vault()?.put("demo", &base_url, &Secret::new(keys.real.as_bytes().to_vec()))?;
+        let terms = Terms { bound_to: base_url.clone(), ..Terms::default() };
+        self.vault()?.put("demo", terms, &Secret::new(keys.real.as_bytes().to_vec()))?;
         self.log()?;
         let text = TEMPLATE
             .replace("GATE", &gate.to_string())

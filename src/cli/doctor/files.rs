@@ -11,28 +11,50 @@ use super::super::output::quoted_path;
 use super::super::report::words;
 use super::super::scan::size;
 use super::finding::{Finding, Level, fine, not_fine};
-use crate::config::{Config, Vault};
+use crate::config::{Config, Login, OpenBao, VaultPlace};
+
+const OPENS: &str = "it opens the vault";
 
 /// Below so many segments' room the log's disk is nearly full.
 const SEGMENTS: u64 = 16;
 
 pub(super) fn look(config: &Config, path: &Path) -> Vec<Finding> {
-    let Vault::Age { file, identity, .. } = &config.vault;
     let secret = "it holds a secret";
     let private = [
         (path, Level::Warn, "it says who may do what"),
-        (file.as_path(), Level::Warn, "it is encrypted, and still nobody else's business"),
-        (identity.as_path(), Level::Fail, "it opens the vault"),
         (config.audit.hash_key.as_path(), Level::Fail, secret),
         (config.audit.signing_key.as_path(), Level::Fail, secret),
         (config.listen.private_key.as_path(), Level::Fail, secret),
         (config.audit.directory.as_path(), Level::Warn, "it says who called what, and when"),
     ];
-    let mut findings: Vec<Finding> =
-        private.into_iter().map(|(path, level, why)| kept_private(path, level, why)).collect();
+    let mut findings: Vec<Finding> = private
+        .into_iter()
+        .chain(vault_files(&config.vault.place))
+        .map(|(path, level, why)| kept_private(path, level, why))
+        .collect();
     findings.push(writable(&config.audit.directory));
     findings.push(room(&config.audit.directory, config.audit.segment_size));
     findings
+}
+
+/// What opens the vault. Files that others put there (a service account's token, a folder of credentials) have rules of their
+/// own, which reading them holds to.
+fn vault_files(place: &VaultPlace) -> Vec<(&Path, Level, &'static str)> {
+    match place {
+        VaultPlace::Age { file, identity } => {
+            vec![
+                (file.as_path(), Level::Warn, "it is encrypted, and still nobody else's business"),
+                (identity.as_path(), Level::Fail, OPENS),
+            ]
+        }
+        VaultPlace::OpenBao(OpenBao { login, .. }) => match login {
+            Login::Token { file } => vec![(file.as_path(), Level::Fail, OPENS)],
+            Login::AppRole { secret_id_file, .. } => vec![(secret_id_file.as_path(), Level::Fail, OPENS)],
+            Login::Certificate { key, .. } => vec![(key.as_path(), Level::Fail, OPENS)],
+            Login::Jwt { .. } => Vec::new(),
+        },
+        VaultPlace::Directory { .. } | VaultPlace::Exec(_) => Vec::new(),
+    }
 }
 
 fn cannot_look(path: &Path, error: &io::Error) -> Finding {

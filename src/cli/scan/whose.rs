@@ -75,8 +75,9 @@ impl Owners {
 }
 
 fn credentials(config: &Config) -> Vec<([u8; 32], String)> {
-    let vault = assemble::vault(&config.vault);
-    let fetched = config.upstreams.iter().filter_map(|upstream| vault.fetch(&upstream.credential).ok());
+    let Ok(vault) = assemble::to_look_at(config) else { return Vec::new() };
+    let ids = config.upstreams.iter().flat_map(|upstream| &upstream.credentials);
+    let fetched = ids.filter_map(|id| vault.fetch(id).ok());
     let hash = |key: &[u8]| sha256(&key.to_ascii_lowercase());
     fetched.map(|credential| (hash(credential.secret.expose()), credential.id.to_string())).collect()
 }

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod audit;
+pub mod bao;
 pub mod client;
 pub mod command;
 pub mod curl;

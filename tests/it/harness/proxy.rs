@@ -198,6 +198,11 @@ impl Proxy {
         &self.secrets
     }
 
+    /// One more secret that must be seen nowhere. Clients made before do not look for it.
+    pub fn plant(&mut self, name: &str, secret: &str) {
+        self.secrets.plant(name, secret);
+    }
+
     /// The real key. Only tests about the key itself ask for it.
     pub fn real_key(&self) -> &str {
         &self.setup.key
