@@ -1,6 +1,7 @@
 //! The one place that names concrete backends: it turns a configuration into a running gate.
 
 mod clients;
+mod trial;
 mod vaults;
 
 use std::fmt::Write;
@@ -27,10 +28,14 @@ use crate::signals::Signals;
 use crate::vault::{KeyRing, Refresher, private_file};
 use arc_swap::ArcSwap;
 use clients::{ClientParts, upstreams};
+pub use trial::{note_alone, try_key};
 pub use vaults::{Chosen, chosen, inspect as inspect_vault, to_look_at};
 
 /// A second signal this soon after the first is the same one, delivered to the process and to its group.
 const ECHO: Duration = Duration::from_millis(100);
+
+/// How long a log that somebody else writes to is waited for.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// A running gate.
 pub struct Gate {
@@ -240,7 +245,15 @@ fn audit_directory(path: &Path) -> Result<(), Failure> {
 fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
     let directory = &config.audit.directory;
     let key = Arc::new(signing_key(&config.audit.signing_key)?);
-    let (sink, resume, recovered) = audit::open(directory, config.audit.segment_size, key).map_err(|error| {
+    let since = Instant::now();
+    let opened = loop {
+        match audit::open(directory, config.audit.segment_size, key.clone()) {
+            // A command that puts something on record while no gate runs has it for a moment.
+            Err(audit::OpenError::InUse(_)) if since.elapsed() < MOMENT => std::thread::sleep(MOMENT / 20),
+            opened => break opened,
+        }
+    };
+    let (sink, resume, recovered) = opened.map_err(|error| {
         let hint = error.hint();
         Failure::new("cannot open the audit log").because(error).hint(hint)
     })?;

@@ -1,5 +1,7 @@
 //! One call, top to bottom. [`Gateway::handle`] records and renders, `serve` uses `?`.
 
+mod second;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -112,14 +114,18 @@ impl Gateway {
         self.shared.log.ensure_open()?;
         let (mut head, body) = request.into_parts();
         let arrival = head.extensions.remove::<Arc<Arrival>>();
-        let Decided { upstream, effect, outbound, injected } = self.decide(entry, head, !body.is_end_stream())?;
+        let Decided { upstream, effect, outbound, mut injected } = self.decide(entry, head, !body.is_end_stream())?;
         entry.step(|s| &mut s.decide);
         if effect == Effect::Write {
             entry.intend().await?;
             entry.step(|s| &mut s.intent);
         }
         let body = Upload::new(body, self.shared.upload, arrival);
-        let (inbound, times) = self.forward(entry, upstream, outbound, body).await?;
+        let first = self.forward(entry, upstream, outbound, body).await?;
+        let (inbound, times) = match injected.second.take() {
+            None => first,
+            Some(second) => self.judge_key(entry, upstream, &mut injected, *second, first).await?,
+        };
         let mut reply = take_in(inbound, &injected, times, entry).await?;
         say_what_is_left(&mut reply, injected.left);
         Ok(reply)
@@ -145,7 +151,10 @@ impl Gateway {
         let permit = policy.authorise(&client, &call)?;
         entry.record.rule = Some(permit.rule().clone());
         let ticket = limits.take(&permit)?;
-        let to = self.destination(policy, &permit, now);
+        let repeatable = !has_body
+            && permit.endpoint().effect == Effect::Read
+            && (*call.method() == Method::GET || *call.method() == Method::HEAD);
+        let to = Destination { repeatable, ..self.destination(policy, &permit, now) };
         let (outbound, injected) = inject(call, &permit, ticket, head.headers, &self.shared.ring, &to)?;
         allowed(entry, &injected, &self.upstreams[to.upstream].name);
         Ok(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, injected })
@@ -154,7 +163,7 @@ impl Gateway {
     fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit, now: Timestamp) -> Destination<'a> {
         let upstream = permit.integration().upstream;
         let Upstream { base_path, host, .. } = &self.upstreams[upstream];
-        Destination { upstream, base_path, host, slots: policy.slots(), now }
+        Destination { upstream, base_path, host, slots: policy.slots(), now, repeatable: false }
     }
 
     /// Sends the call, and waits for the head of its reply.

@@ -3,6 +3,7 @@
 //! One value, swapped as a whole: a call takes all of it once, when it is decided, and keeps what that said to its end.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::limit::{Bucket, Limits, Store};
@@ -15,6 +16,8 @@ pub struct Live {
     pub policy: Policy,
     /// How often.
     pub limits: Limits,
+    /// How old keys may become before the operator is told, by upstream.
+    pub rotate_after: Vec<Option<Duration>>,
     /// Calls of each integration, in the policy's order.
     calls: Vec<Counter>,
 }
@@ -34,7 +37,8 @@ impl Live {
     fn of(config: &Config, metrics: &Metrics, limits: Limits) -> Self {
         let policy = Policy::new(config);
         let calls = metrics.calls_of(policy.integrations().iter().map(|it| &it.name));
-        Self { policy, limits, calls }
+        let rotate_after = config.upstreams.iter().map(|upstream| upstream.rotate_after).collect();
+        Self { policy, limits, rotate_after, calls }
     }
 
     /// Counts a call of an integration of this policy.

@@ -79,6 +79,8 @@ impl Vault for OneKey {
             scopes: None,
             until: None,
             token_url: None,
+            since: None,
+            other: None,
             secret: Secret::new(REAL.into()),
         })
     }

@@ -1,7 +1,10 @@
-//! Health and metrics, on a Unix socket: `GET /health` (JSON) and `GET /metrics` (Prometheus text).
+//! Health and metrics, on a Unix socket: `GET /health` (JSON) and `GET /metrics` (Prometheus text). `credential rotate` has
+//! the vault looked at there, and puts its steps on record (`steps.rs`).
 //!
 //! There is no plain HTTP over TCP anywhere, and what is told here is for whoever may open the socket: mode 0600.
 
+mod ages;
+mod steps;
 mod thread;
 
 use std::convert::Infallible;
@@ -16,10 +19,12 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
 use tokio::net::UnixListener;
 
 use crate::gateway::Shared;
 
+pub use steps::{LOOK, NOTE, Step};
 pub use thread::AdminThread;
 
 /// The admin socket. Its file is removed on drop.
@@ -49,7 +54,7 @@ impl Admin {
                 Ok((stream, _)) => {
                     let shared = shared.clone();
                     tokio::spawn(async move {
-                        let service = service_fn(|request| answer(&shared, &request));
+                        let service = service_fn(|request| answer(shared.clone(), request));
                         let served = hyper::server::conn::http1::Builder::new()
                             .timer(TokioTimer::new())
                             .serve_connection(TokioIo::new(stream), service)
@@ -80,22 +85,22 @@ fn is_socket(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|facts| facts.file_type().is_socket())
 }
 
-fn answer(
-    shared: &Shared,
-    request: &Request<Incoming>,
-) -> impl Future<Output = Result<Response<Full<Bytes>>, Infallible>> + use<> {
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/health") => health(shared),
+        (&Method::GET, "/health") => health(&shared),
         (&Method::GET, "/metrics") => {
-            let text = shared.metrics.prometheus(shared.log.is_open());
+            let mut text = shared.metrics.prometheus(shared.log.is_open());
+            ages::write(&mut text, &shared, Timestamp::now());
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
+        (&Method::POST, steps::LOOK) => steps::look(&shared).await,
+        (&Method::POST, steps::NOTE) => steps::note(&shared, request.into_body()).await,
         _ => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "there are /health and /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
-    std::future::ready(Ok(response))
+    Ok(response)
 }
 
 /// 200 while calls can be served, 503 with the troubles otherwise. A changed configuration that was refused is told and is

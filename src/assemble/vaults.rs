@@ -9,8 +9,8 @@ use crate::config::{self, Config, VaultPlace};
 use crate::gateway::note_event;
 use crate::signals::Signals;
 use crate::vault::{
-    AgeFile, Change, Directory, Exchanging, Exec, Held, Holdings, KeyRing, OpenBao, Prepared, Refresher, SetupError,
-    Times, Vault, VaultError, narrowest,
+    AgeFile, Change, Directory, Exchanging, Exec, Held, Holdings, KeyRing, OpenBao, Prepared, Refresher, Role,
+    SetupError, Times, Vault, VaultError, narrowest,
 };
 
 /// Between two questions to a vault that does not answer, at the start.
@@ -147,13 +147,20 @@ pub(super) fn refresher(
     ring: Arc<KeyRing>,
     log: Log,
 ) -> Result<Refresher, Failure> {
-    let config::Vault { refresh, stale_for, .. } = config.vault;
+    let config::Vault { refresh, stale_for, former_for, .. } = config.vault;
     let on_change = move |change| {
         let (code, detail) = tell(change);
         drop(note_event(&log, code, detail));
     };
-    Refresher::start(vault, config.upstreams.clone(), holdings, ring, Times { refresh, stale_for }, on_change)
-        .map_err(|error| Failure::new("cannot start the vault's thread").because(error))
+    Refresher::start(
+        vault,
+        config.upstreams.clone(),
+        holdings,
+        ring,
+        Times { refresh, stale_for, former_for },
+        on_change,
+    )
+    .map_err(|error| Failure::new("cannot start the vault's thread").because(error))
 }
 
 /// A change in the program's own log, and what stands of it in the record.
@@ -175,6 +182,14 @@ fn tell(change: Change) -> (&'static str, String) {
                 "upstream {upstream}: credential {credential} was not confirmed for {after}; calls are refused"
             );
             ("credential-stale", detail)
+        }
+        Change::Second { upstream, credential: (id, version), role } => {
+            let role = match role {
+                Role::Candidate { share } => format!("{share} % of the reads go out with it"),
+                Role::Former => "it answers for reads that the new one is refused".to_owned(),
+            };
+            tracing::info!(%upstream, %id, version, role, "the credential has a second key");
+            ("credential-second", format!("upstream {upstream}: credential {id} version {version}; {role}"))
         }
         Change::Restored { upstream, credential: (id, version) } => {
             tracing::info!(%upstream, %id, version, "the vault hands the credential out again");

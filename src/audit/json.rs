@@ -69,12 +69,8 @@ impl Record {
         optional(out, b",\"status\":", self.status);
         text(out, b",\"upstream\":", self.upstream.as_deref())?;
         optional(out, b",\"upstream_status\":", self.upstream_status);
-        if let Some((name, version)) = &self.credential {
-            out.extend_from_slice(b",\"credential\":[");
-            string(out, name)?;
-            number(out, b",", *version);
-            out.push(b']');
-        }
+        key(out, b",\"credential\":[", self.credential.as_ref())?;
+        key(out, b",\"retried_with\":[", self.retried_with.as_ref())?;
         optional(out, b",\"limit_left\":", self.limit_left);
         Ok(())
     }
@@ -95,6 +91,15 @@ impl Record {
         }
         nested(out, b",\"event\":", self.event.as_ref())
     }
+}
+
+fn key(out: &mut Vec<u8>, before: &[u8], key: Option<&(std::sync::Arc<str>, u64)>) -> Done {
+    let Some((name, version)) = key else { return Ok(()) };
+    out.extend_from_slice(before);
+    string(out, name)?;
+    number(out, b",", *version);
+    out.push(b']');
+    Ok(())
 }
 
 fn time(out: &mut Vec<u8>, time: Timestamp) -> Done {
@@ -257,6 +262,7 @@ mod tests {
             upstream: Some(text.into()),
             upstream_status: Some(404),
             credential: Some((text.into(), small.into())),
+            retried_with: Some((text.into(), n)),
             limit_left: Some(small),
             bytes_in: n,
             bytes_out: n / 3,

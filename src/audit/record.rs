@@ -159,7 +159,7 @@ pub struct Steps {
 /// Something about the gate itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Stable code: `started`, `stopped`, `recovered`, `credential-changed`, `reloaded`, `reload-refused`.
+    /// Stable code: `started`, `stopped`, `recovered`, `credential-changed`, `rotation-begun`, `reloaded`, `reload-refused`.
     pub code: &'static str,
     /// For people.
     pub detail: String,
@@ -225,6 +225,9 @@ pub struct Record {
     /// Credential id and version that was injected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<(Arc<str>, u64)>,
+    /// Credential id and version with which a read was sent once more, because the first one was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried_with: Option<(Arc<str>, u64)>,
     /// Calls left in the narrowest limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_left: Option<u32>,
@@ -273,6 +276,7 @@ impl Record {
             upstream: None,
             upstream_status: None,
             credential: None,
+            retried_with: None,
             limit_left: None,
             bytes_in: 0,
             bytes_out: 0,

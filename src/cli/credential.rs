@@ -14,6 +14,7 @@ use crate::vault::{OpenRequest, Secret, StoredCredential, Terms};
 use super::hand_over;
 use super::output::{self, meant, names, quoted, table};
 use super::report::Failure;
+use super::rotate;
 use super::settings;
 use super::vault_failure::store;
 
@@ -27,6 +28,8 @@ pub enum Credential {
     Put(Put),
     /// Ask for a key that comes sealed, so that nobody on the way sees it
     Request(hand_over::Request),
+    /// Put another key in the place of one that is in use, without a failed call
+    Rotate(rotate::Rotate),
     /// Show what the vault holds, without the keys
     List(List),
     /// Remove a key from the vault
@@ -83,7 +86,7 @@ pub struct Remove {
 
 /// An argument that must not be shown, not even by `Debug`.
 #[derive(Clone)]
-struct Hidden;
+pub struct Hidden;
 
 impl std::str::FromStr for Hidden {
     type Err = std::convert::Infallible;
@@ -99,24 +102,28 @@ impl std::fmt::Debug for Hidden {
 }
 
 /// Runs one of them.
-pub fn run(command: &Credential, path: &Path) -> Result<(), Failure> {
+pub fn run(command: &Credential, path: &Path) -> Result<u8, Failure> {
     match command {
-        Credential::Put(args) => put(args, path),
-        Credential::Request(args) => hand_over::request(args, path),
-        Credential::List(args) => list(args, path),
-        Credential::Rm(args) => remove(args, path),
+        Credential::Put(args) => put(args, path)?,
+        Credential::Request(args) => hand_over::request(args, path)?,
+        Credential::Rotate(args) => return rotate::run(args, path),
+        Credential::List(args) => list(args, path)?,
+        Credential::Rm(args) => remove(args, path)?,
     }
+    Ok(0)
+}
+
+/// A key was given as an argument of a command that reads it.
+pub fn as_argument(command: &str, name: &str) -> Failure {
+    Failure::usage("a key is never given as an argument")
+        .hint("arguments stand in the shell's history and in the process list, where others can read them")
+        .hint(format!("run `keygate credential {command} {}` and type it, or send it to standard input", quoted(name)))
+        .hint("if what you gave was a real key, withdraw it at the merchant API and make a new one")
 }
 
 fn put(args: &Put, path: &Path) -> Result<(), Failure> {
     if !args.surplus.is_empty() {
-        return Err(Failure::usage("a key is never given as an argument")
-            .hint("arguments stand in the shell's history and in the process list, where others can read them")
-            .hint(format!(
-                "run `keygate credential put {}` and type it, or send it to standard input",
-                quoted(&args.name)
-            ))
-            .hint("if what you gave was a real key, withdraw it at the merchant API and make a new one"));
+        return Err(as_argument("put", &args.name));
     }
     if let Some(file) = &args.sealed {
         return hand_over::put_sealed(&args.name, file, path);
@@ -177,7 +184,8 @@ pub fn upstream<'a>(config: &'a Config, id: &str, upstream: Option<&str>) -> Res
     }
 }
 
-fn read_key(name: &str, bound_to: &str) -> Result<Secret, Failure> {
+/// Asks for a key without echo, or reads it from standard input.
+pub fn read_key(name: &str, bound_to: &str) -> Result<Secret, Failure> {
     if io::stdin().is_terminal() {
         let typed = rpassword::prompt_password(format!("API key `{name}` for {bound_to} (not shown): "));
         let typed = typed.map_err(|error| Failure::new("cannot ask for the key").because(error))?;

@@ -14,6 +14,7 @@ mod output;
 mod pki;
 mod profile;
 pub mod report;
+mod rotate;
 mod run;
 mod scan;
 pub mod settings;
@@ -68,7 +69,7 @@ struct Cli {
 enum Command {
     /// Make a folder with everything that `run` needs
     Init(init::Init),
-    /// Store, list and remove the real API keys
+    /// Store, rotate, list and remove the real API keys
     #[command(subcommand)]
     Credential(credential::Credential),
     /// Add, list, rotate and revoke those who may call
@@ -112,7 +113,7 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let config = cli.config.as_path();
     match cli.command {
         Command::Init(args) => init::run(&args)?,
-        Command::Credential(args) => credential::run(&args, config)?,
+        Command::Credential(args) => return credential::run(&args, config),
         Command::Integration(args) => integration::run(&args, config)?,
         Command::Check(args) => return check::run(&args, config),
         Command::Doctor(args) => return doctor::run(&args, config),

@@ -11,6 +11,8 @@ use crate::config::{Problem, Problems};
 pub const FAILED: u8 = 1;
 /// Exit code: the command line itself is wrong.
 pub const USAGE: u8 = 2;
+/// Exit code: a key was rotated, and the old one still lives or was not seen dead.
+pub const ALIVE: u8 = 3;
 /// Exit code: the configuration is wrong (`EX_CONFIG` of `sysexits.h`).
 pub const CONFIG: u8 = 78;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::config::{Config, VaultPlace};
-use crate::vault::{AgeFile, AgeStore, StoreError, VaultError};
+use crate::vault::{AgeFile, AgeStore, RotationError, StoreError, VaultError};
 
 use super::output::{meant, quoted};
 use super::report::Failure;
@@ -32,6 +32,11 @@ pub fn age_file(config: &Config) -> Result<AgeFile, Failure> {
     Err(Failure::usage("the vault of this configuration is not one that Keygate writes to").hint(hint))
 }
 
+/// The same, for a rotation: it happens where the key lies.
+pub fn rotated_elsewhere(failure: Failure) -> Failure {
+    failure.hint("rotate the key there: docs/rotation.md shows what the gate does with the new version")
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
@@ -40,9 +45,26 @@ impl From<StoreError> for Failure {
             StoreError::Write { path, source } => {
                 Self::new(format!("cannot write `{}`", path.display())).because(source)
             }
+            StoreError::Rotation(why) => rotation_failure(&why),
             StoreError::Unfit(why) => Self::usage("this value cannot be an API key")
                 .because(why)
                 .hint("copy the key again; when it comes from a file, the file must hold the key alone"),
+        }
+    }
+}
+
+fn rotation_failure(why: &RotationError) -> Failure {
+    let failure = Failure::new(why.to_string());
+    match why {
+        RotationError::SameKey(_) => failure.hint("make a new key at the merchant API and give that one"),
+        RotationError::UnderWay { id, .. } => {
+            let id = quoted(id);
+            failure
+                .hint(format!("`keygate credential rotate {id} --resume` goes on with it"))
+                .hint(format!("`keygate credential rotate {id} --abort` goes back to the old key"))
+        }
+        RotationError::NotThere { id, .. } => {
+            failure.hint(format!("`keygate credential rotate {}` begins one; it reads the new key", quoted(id)))
         }
     }
 }

@@ -62,6 +62,9 @@ pub(super) const VAULT_REFRESH: Duration = Duration::from_secs(10);
 /// A day: long enough for any outage that somebody mends, short enough that a withdrawn key does not live on for ever.
 pub(super) const VAULT_STALE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A key that works for a minute works; ten forgive a merchant API that takes a new key up slowly.
+pub(super) const VAULT_FORMER_FOR: Duration = Duration::from_secs(10 * 60);
+
 /// One question, login included. A vault in the same data centre answers in milliseconds.
 pub(super) const VAULT_TIMEOUT: Duration = Duration::from_secs(5);
 

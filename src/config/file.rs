@@ -86,6 +86,8 @@ pub(super) struct VaultFile {
     pub(super) refresh: Option<Field<String>>,
     /// How long the last good credential is used while the vault does not answer: `24h`.
     pub(super) stale_for: Option<Field<String>>,
+    /// openbao, directory, exec: how long a key that was replaced answers for reads that the new one is refused: `10m`, or `none`.
+    pub(super) former_for: Option<Field<String>>,
     /// How long the gate waits at its start for a vault that does not answer: `60s`, or `none`.
     pub(super) start_wait: Option<Field<String>>,
     /// openbao, exec: time for one question: `5s`.

@@ -104,6 +104,8 @@ pub struct Vault {
     pub refresh: Duration,
     /// How long the last good credential is used while the vault does not answer.
     pub stale_for: Duration,
+    /// How long a version that was replaced answers for reads that the new one is refused.
+    pub former_for: Option<Duration>,
     /// How long the gate waits at its start for a vault that does not answer.
     pub start_wait: Option<Duration>,
 }

@@ -18,7 +18,8 @@ const AUTHS: [&str; 4] = ["token", "approle", "kubernetes", "cert"];
 
 /// Which keys have a meaning for which kind of vault, or for which way to log in there. Keys that are not here have one
 /// for every kind.
-const BELONGS: [(&str, &[&str]); 21] = [
+const BELONGS: [(&str, &[&str]); 22] = [
+    ("former_for", &["openbao", "directory", "exec"]),
     ("timeout", &["openbao", "exec"]),
     ("file", &["age"]),
     ("identity", &["age"]),
@@ -51,6 +52,7 @@ pub(super) fn vault(desk: &mut Desk<'_>, mut file: VaultFile) -> Vault {
     strays(desk, kind, auth, &file);
     let (refresh, stale_for) = (file.refresh.take(), file.stale_for.take());
     let start_wait = file.start_wait.take();
+    let former_for = desk.read("vault.former_for", file.former_for.take(), Some(defaults::VAULT_FORMER_FOR), or_none);
     let timeout = desk.read("vault.timeout", file.timeout.take(), defaults::VAULT_TIMEOUT, parse_duration);
     let age = |desk: &mut Desk<'_>, file: VaultFile| VaultPlace::Age {
         file: desk.path("vault.file", file.file, defaults::VAULT_FILE),
@@ -67,11 +69,14 @@ pub(super) fn vault(desk: &mut Desk<'_>, mut file: VaultFile) -> Vault {
         place: place.unwrap_or_else(|| age(desk, VaultFile::default())),
         refresh: desk.read("vault.refresh", refresh, defaults::VAULT_REFRESH, parse_duration),
         stale_for: desk.read("vault.stale_for", stale_for, defaults::VAULT_STALE_FOR, parse_duration),
-        start_wait: desk.read("vault.start_wait", start_wait, None, |text| match text {
-            "none" => Ok(None),
-            text => parse_duration(text).map(Some),
-        }),
+        // A key that is put over another in the age file is gone; `credential rotate` is the way to keep both for a while.
+        former_for: former_for.filter(|_| kind != "age"),
+        start_wait: desk.read("vault.start_wait", start_wait, None, or_none),
     }
+}
+
+fn or_none(text: &str) -> Result<Option<std::time::Duration>, Wrong> {
+    if text == "none" { Ok(None) } else { parse_duration(text).map(Some) }
 }
 
 fn one_of<'a>(text: &str, known: &[&'a str], what: &str) -> Result<&'a str, Wrong> {
@@ -115,6 +120,7 @@ fn given(file: &VaultFile) -> Vec<(&'static str, Range<usize>)> {
     }
     let list = |list: Option<&List>| list.map(|list| list.span.clone());
     let all = [
+        ("former_for", at(file.former_for.as_ref())),
         ("timeout", at(file.timeout.as_ref())),
         ("file", at(file.file.as_ref())),
         ("identity", at(file.identity.as_ref())),

@@ -44,7 +44,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
 
 /// Of a vault's own keys only that something in it differs is told: they are many, and all need a restart.
 fn vault_keys(old: &Vault, new: &Vault) -> Vec<&'static str> {
-    keys!(old, new, Vault { restart: place, refresh, stale_for, start_wait; live: })
+    keys!(old, new, Vault { restart: place, refresh, stale_for, former_for, start_wait; live: })
         .map(|key| if key == "place" { "(where it is, or how it is opened)" } else { key })
         .collect()
 }

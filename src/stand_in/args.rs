@@ -1,5 +1,6 @@
 //! The command `stand-in`: its arguments, and how it runs until a signal ends it.
 
+use super::keys::Keys;
 use super::{Faults, Log, NotAFault, Options, Rate, RateLimits, Seen, StandIn};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use std::fs::{self, OpenOptions};
@@ -43,7 +44,7 @@ pub struct StandInArgs {
     /// An API key to accept (repeatable)
     #[arg(long, value_name = "KEY", required_unless_present = "key_file")]
     pub key: Vec<String>,
-    /// A file with API keys to accept, one a line
+    /// A file with API keys to accept, one a line; read again when it changes
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// The path before `/v2`
@@ -201,7 +202,8 @@ fn options(args: StandInArgs) -> Result<Options, RunError> {
     if let Some(path) = &args.ca_out {
         fs::write(path, &certificate).map_err(file("write", path))?;
     }
-    let mut options = Options::new(certificate, private_key, keys(&args)?);
+    let mut options = Options::new(certificate, private_key, args.key.clone());
+    options.key_file = key_file(&args)?;
     options.address = args.address;
     options.faults = args.faults.faults()?;
     options.faults_by_header = args.faults.faults_by_header;
@@ -221,17 +223,14 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     fs::read(path).map_err(file("read", path))
 }
 
-fn keys(args: &StandInArgs) -> Result<Vec<String>, RunError> {
-    let mut keys = args.key.clone();
-    if let Some(path) = &args.key_file {
-        let text = fs::read_to_string(path).map_err(file("read", path))?;
-        let before = keys.len();
-        keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
-        if keys.len() == before {
-            return Err(RunError::NoKey(path.display().to_string()));
-        }
+/// The file of keys, which holds one at least.
+fn key_file(args: &StandInArgs) -> Result<Option<PathBuf>, RunError> {
+    let Some(path) = &args.key_file else { return Ok(None) };
+    let keys = Keys::new(Vec::new(), Some(path)).map_err(file("read", path))?;
+    if keys.is_empty() {
+        return Err(RunError::NoKey(path.display().to_string()));
     }
-    Ok(keys)
+    Ok(Some(path.clone()))
 }
 
 /// A self-signed certificate for localhost and the address: it is its own root, so clients trust the file itself.

@@ -1,18 +1,17 @@
 //! Who calls: the API key in the header `X-CE-KEY`, or in the query parameter `apikey` in any case.
 
 use super::envelope::Problem;
+use super::keys::Keys;
 use super::target::Query;
 use http::{HeaderMap, StatusCode};
 
 /// Finds the key's place among the accepted ones. The answer to an unknown key repeats it, as the real API's does.
-pub fn identify(keys: &[String], headers: &HeaderMap, query: &Query) -> Result<usize, Problem> {
+pub fn identify(keys: &Keys, headers: &HeaderMap, query: &Query) -> Result<usize, Problem> {
     let header = headers.get("x-ce-key").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let Some(key) = header.or_else(|| query.one("apikey").map(str::to_owned)) else {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "API key is missing."));
     };
-    keys.iter()
-        .position(|known| *known == key)
-        .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, format!("API key is unknown: {key}")))
+    keys.place(&key).ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, format!("API key is unknown: {key}")))
 }
 
 #[cfg(test)]
@@ -24,7 +23,11 @@ mod tests {
         if let Some(key) = header {
             headers.insert("X-CE-KEY", key.parse().unwrap());
         }
-        identify(&["first".to_owned(), "second".to_owned()], &headers, &Query::parse(query))
+        identify(
+            &Keys::new(vec!["first".to_owned(), "second".to_owned()], None).unwrap(),
+            &headers,
+            &Query::parse(query),
+        )
     }
 
     #[test]

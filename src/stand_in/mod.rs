@@ -17,6 +17,7 @@ mod envelope;
 mod faults;
 mod fields;
 mod gzip;
+mod keys;
 mod link;
 mod offers;
 mod order_view;
@@ -45,6 +46,7 @@ pub use seen::{Arrival, Log, Seen};
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -60,6 +62,8 @@ pub struct Options {
     pub private_key_pem: Vec<u8>,
     /// Accepted API keys.
     pub keys: Vec<String>,
+    /// A file with more of them, one a line, read again whenever it changes.
+    pub key_file: Option<PathBuf>,
     /// The path before `/v2`.
     pub base_path: String,
     /// What goes wrong, from the start.
@@ -82,6 +86,7 @@ impl Options {
             certificate_pem,
             private_key_pem,
             keys,
+            key_file: None,
             base_path: "/api".to_owned(),
             faults: Faults::default(),
             faults_by_header: false,
@@ -109,7 +114,7 @@ pub fn start(options: Options) -> io::Result<StandIn> {
     let listener = std::net::TcpListener::bind(options.address)?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let (count, api) = (options.threads.max(1), Arc::new(api(options)));
+    let (count, api) = (options.threads.max(1), Arc::new(api(options)?));
     let (stop, stopped) = watch::channel(false);
     let mut stand_in = StandIn { address, api: Arc::clone(&api), stop, threads: Vec::with_capacity(count) };
     for number in 0..count {
@@ -121,9 +126,9 @@ pub fn start(options: Options) -> io::Result<StandIn> {
     Ok(stand_in)
 }
 
-fn api(options: Options) -> service::Api {
-    service::Api {
-        keys: options.keys,
+fn api(options: Options) -> io::Result<service::Api> {
+    Ok(service::Api {
+        keys: keys::Keys::new(options.keys, options.key_file.as_deref())?,
         base: options.base_path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
         state: RwLock::new(seed::tenant(jiff::Timestamp::now())),
         limiter: Mutex::new(rate::Limiter::new(options.rate_limits)),
@@ -131,7 +136,7 @@ fn api(options: Options) -> service::Api {
         faults_by_header: options.faults_by_header,
         calls: AtomicU64::new(0),
         log: options.log.map(Mutex::new),
-    }
+    })
 }
 
 impl StandIn {

@@ -4,6 +4,7 @@ use super::auth;
 use super::envelope::{Answer, Outcome, Problem};
 use super::faults::{self, Faults, Place};
 use super::gzip;
+use super::keys::Keys;
 use super::link::Link;
 use super::rate::{Limiter, Verdict};
 use super::reply::{End, Piece, Reply};
@@ -29,7 +30,7 @@ const MAX_BODY: usize = 30_000_000;
 /// The API itself, shared by all connections.
 pub struct Api {
     /// Accepted keys.
-    pub keys: Vec<String>,
+    pub keys: Keys,
     /// The path before `/v2`, as segments.
     pub base: Vec<String>,
     /// The tenant.

@@ -16,7 +16,8 @@ use serde_json::value::RawValue;
 
 use super::arena::Locked;
 use super::handover::Request;
-use super::{Credential, Secret, Vault, VaultError, private_file};
+use super::rotation::Second;
+use super::{Credential, Other, Role, Secret, Vault, VaultError, private_file};
 
 /// The version of the plaintext's layout.
 const LAYOUT: u32 = 1;
@@ -37,14 +38,18 @@ impl Vault for AgeFile {
             let known = document.credentials.into_keys().collect();
             return Err(VaultError::Missing { id: id.to_owned(), known });
         };
+        let id: Arc<str> = Arc::from(id);
+        let other = document.rotations.remove(&*id).map(|second| Box::new(entry.other(&id, second)));
         Ok(Credential {
-            id: Arc::from(id),
+            id,
             version: entry.version.into(),
             bound_to: entry.bound_to,
             scopes: entry.scopes,
             until: entry.until,
             token_url: entry.token_url,
-            secret: Secret::from_locked(entry.key.0),
+            since: Some(entry.since),
+            secret: entry.key.reveal(),
+            other,
         })
     }
 }
@@ -123,13 +128,16 @@ pub(super) struct Document {
     keygate_vault: u32,
     /// By id.
     pub(super) credentials: BTreeMap<String, Entry>,
-    /// Last versions of removed credentials: a name that comes back goes on counting, so that a version in a record
-    /// means one key for ever.
+    /// Last versions that were given out under a name and stand there no more: of removed credentials, and of keys that a
+    /// rotation took back. Counting goes on from there, so that a version in a record means one key for ever.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) retired: BTreeMap<String, u32>,
     /// Keys that are asked for and have not come yet.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) requests: BTreeMap<String, Request>,
+    /// Second slots, by id, while a key is being rotated.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) rotations: BTreeMap<String, Second>,
 }
 
 impl Document {
@@ -139,6 +147,7 @@ impl Document {
             credentials: BTreeMap::new(),
             retired: BTreeMap::new(),
             requests: BTreeMap::new(),
+            rotations: BTreeMap::new(),
         }
     }
 }
@@ -162,8 +171,42 @@ pub(super) struct Entry {
     pub(super) key: Key,
 }
 
+impl Entry {
+    /// The credential in the second slot: bound and scoped as this one.
+    fn other(&self, id: &Arc<str>, second: Second) -> Other {
+        let role = if second.is_former() { Role::Former } else { Role::Candidate { share: second.share } };
+        let credential = Credential {
+            id: id.clone(),
+            version: second.version.into(),
+            bound_to: self.bound_to.clone(),
+            scopes: self.scopes.clone(),
+            until: second.until,
+            token_url: self.token_url.clone(),
+            since: Some(second.since),
+            secret: second.key.reveal(),
+            other: None,
+        };
+        Other { role, credential }
+    }
+}
+
 /// A key on its way between plaintext and [`Secret`], in locked memory.
 pub(super) struct Key(pub(super) Locked);
+
+impl Key {
+    /// Of a secret that was found to be text.
+    pub(super) fn of(secret: &Secret) -> Self {
+        Self(Locked::copy_of(secret.expose()))
+    }
+
+    pub(super) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn reveal(self) -> Secret {
+        Secret::from_locked(self.0)
+    }
+}
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::age_file::{Document, Entry, Key};
 use super::arena::Locked;
+use super::rotation::RotationError;
 use super::{AgeFile, HandOverError, Secret, VaultError, private_file};
 
 /// Longest key in bytes; a header has to carry it.
@@ -74,6 +75,9 @@ pub enum StoreError {
     /// A sealed key is not taken.
     #[error(transparent)]
     HandOver(#[from] HandOverError),
+    /// A step of a rotation cannot be taken.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
 }
 
 /// Why a value cannot be an API key. Says nothing of the value.
@@ -144,7 +148,8 @@ impl AgeStore {
                 let known = document.credentials.keys().cloned().collect();
                 return Err(VaultError::Missing { id: id.to_owned(), known }.into());
             };
-            document.retired.insert(id.to_owned(), entry.version);
+            let second = document.rotations.remove(id).map_or(0, |second| second.version);
+            document.spent(id, entry.version.max(second));
             Ok(entry.facts(id.to_owned()))
         })
     }
@@ -192,8 +197,9 @@ impl Document {
     /// Puts a key under an id, in place of the one that may be there.
     pub(super) fn put(&mut self, id: &str, terms: Terms, secret: &Secret) -> Result<StoredCredential, StoreError> {
         let text = check_value(secret.expose())?;
+        self.no_rotation(id)?;
         let former = self.credentials.get(id).and_then(|entry| entry.scopes.clone());
-        let last = self.credentials.get(id).map(|entry| entry.version).or(self.retired.remove(id));
+        let last = self.credentials.get(id).map(|entry| entry.version).max(self.retired.remove(id));
         let entry = Entry {
             version: last.unwrap_or(0).saturating_add(1),
             bound_to: terms.bound_to,
@@ -225,7 +231,12 @@ impl Entry {
 fn seal(document: &Document, recipients: &[Box<dyn age::Recipient + Send>]) -> io::Result<Vec<u8>> {
     let room: usize =
         document.credentials.iter().map(|(id, e)| 6 * (id.len() + e.bound_to.len() + e.key.0.len() + e.room())).sum();
-    let entries = document.credentials.len() + document.retired.len() + 2 * document.requests.len() + 1;
+    let room = room + document.rotations.iter().map(|(id, second)| 6 * (id.len() + second.room())).sum::<usize>();
+    let entries = document.credentials.len()
+        + document.retired.len()
+        + 2 * document.requests.len()
+        + document.rotations.len()
+        + 1;
     let mut plain = Locked::with_room(room + entries * 512);
     serde_json::to_writer(&mut plain, document)?;
     let encryptor = Encryptor::with_recipients(recipients.iter().map(|recipient| &**recipient as &dyn age::Recipient))

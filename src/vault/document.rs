@@ -55,6 +55,8 @@ impl Document {
             scopes: self.scopes.map(Scopes::into_list),
             until: self.until.map(|text| until(&text, id, place)).transpose()?,
             token_url: self.token_url,
+            since: None,
+            other: None,
             secret: Secret::from_locked(self.key.0),
         })
     }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::prepared::{Prepared, Unusable};
-use super::ring::KeyRing;
+use super::ring::{Chosen, KeyRing, Second};
+use super::trial::Trial;
 use crate::audit::RECEIPT_HEADER;
 use crate::body::Scrubber;
 use crate::limit::{Left, Ticket};
@@ -47,6 +48,28 @@ pub struct Injected {
     pub scrubber: Arc<Scrubber>,
     /// How full the narrowest limit is.
     pub left: Option<Left>,
+    /// The same call with the other key, while there are two and it may be sent twice.
+    pub second: Option<Box<SecondTry>>,
+}
+
+/// The same read with the credential's other key, ready to leave if the first key is refused.
+pub struct SecondTry {
+    outbound: Outbound,
+    /// Id and version of the other key.
+    pub credential: (Arc<str>, u64),
+    /// Cuts the other key out of the reply.
+    pub scrubber: Arc<Scrubber>,
+    /// What is known of the two keys.
+    pub trial: Arc<Trial>,
+    /// Whether the first key is the twin.
+    pub first_is_twin: bool,
+}
+
+impl SecondTry {
+    /// Hands out what is sent; the rest stays.
+    pub fn into_parts(self) -> (Outbound, (Arc<str>, u64), Arc<Scrubber>) {
+        (self.outbound, self.credential, self.scrubber)
+    }
 }
 
 impl Outbound {
@@ -68,6 +91,8 @@ pub struct Destination<'a> {
     pub slots: &'a Slots,
     /// The time of the call; a credential may have an end.
     pub now: Timestamp,
+    /// Whether it may be sent twice: a read without a body, by GET or HEAD.
+    pub repeatable: bool,
 }
 
 /// Turns a call into what is sent. It uses up the ticket: one ticket, one request.
@@ -88,31 +113,65 @@ pub fn inject(
     ring: &KeyRing,
     to: &Destination<'_>,
 ) -> Result<(Outbound, Injected), Unusable> {
-    let prepared = ring.get(to.upstream, permit.endpoint_index())?;
+    let Chosen { prepared, second } = ring.choose(to.upstream, permit.endpoint_index(), to.repeatable)?;
     if let Some(ended) = prepared.ended(to.now) {
         return Err(ended);
     }
-    let target = target(&call, to.base_path, &prepared)?;
     strip(&mut headers, to.slots, &permit.integration().profile().strip);
     headers.insert(header::HOST, to.host.clone());
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let second = second.filter(|second| second.prepared.ended(to.now).is_none());
+    let second = second.map(|second| second_try(&call, headers.clone(), second, to)).transpose()?;
+    let outbound = with_key(&call, headers, &prepared, to)?;
+    let (credential, scrubber) = (prepared.credential.clone(), prepared.scrubber.clone());
+    Ok((outbound, Injected { credential, scrubber, left: ticket.left(), second }))
+}
+
+fn second_try(
+    call: &Call<'_>,
+    headers: HeaderMap,
+    second: Second,
+    to: &Destination<'_>,
+) -> Result<Box<SecondTry>, Unusable> {
+    let Second { prepared, trial, first_is_twin } = second;
+    let outbound = with_key(call, headers, &prepared, to)?;
+    let (credential, scrubber) = (prepared.credential.clone(), prepared.scrubber.clone());
+    Ok(Box::new(SecondTry { outbound, credential, scrubber, trial, first_is_twin }))
+}
+
+fn with_key(
+    call: &Call<'_>,
+    mut headers: HeaderMap,
+    prepared: &Prepared,
+    to: &Destination<'_>,
+) -> Result<Outbound, Unusable> {
+    let target = target(call.target(to.base_path), prepared)?;
+    for (name, value) in &prepared.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    Ok(Outbound { parts: OutboundParts { method: call.method().clone(), target, headers } })
+}
+
+/// A read that the operator's own command makes to see what the upstream says to a key: `GET` of a fixed path, nothing of
+/// anybody's in it.
+pub fn trial_read(prepared: &Prepared, base_path: &str, path: &str, host: &HeaderValue) -> Result<Outbound, Unusable> {
+    let target = target(format!("{base_path}{path}"), prepared)?;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, host.clone());
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     for (name, value) in &prepared.headers {
         headers.insert(name.clone(), value.clone());
     }
-    let injected =
-        Injected { credential: prepared.credential.clone(), scrubber: prepared.scrubber.clone(), left: ticket.left() };
-    let parts = OutboundParts { method: call.method().clone(), target, headers };
-    Ok((Outbound { parts }, injected))
+    Ok(Outbound { parts: OutboundParts { method: Method::GET, target, headers } })
 }
 
-fn target(call: &Call<'_>, base_path: &str, prepared: &Prepared) -> Result<PathAndQuery, Unusable> {
-    let judged = call.target(base_path);
-    let target = if prepared.query.is_empty() { Bytes::from(judged) } else { with_key(&judged, &prepared.query) };
+fn target(judged: String, prepared: &Prepared) -> Result<PathAndQuery, Unusable> {
+    let target = if prepared.query.is_empty() { Bytes::from(judged) } else { keyed(&judged, &prepared.query) };
     PathAndQuery::from_maybe_shared(target).map_err(|_| Unusable::Unfit(prepared.credential.0.to_string()))
 }
 
 /// The target with the key behind it, wiped when the call is over.
-fn with_key(target: &str, query: &[u8]) -> Bytes {
+fn keyed(target: &str, query: &[u8]) -> Bytes {
     let separator = if target.contains('?') { "&" } else { "?" };
     let mut whole = Zeroizing::new(Vec::with_capacity(target.len() + 1 + query.len()));
     for part in [target.as_bytes(), separator.as_bytes(), query] {

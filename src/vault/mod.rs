@@ -9,15 +9,18 @@ mod exec;
 pub mod handover;
 mod https;
 pub mod inject;
+mod look;
 mod openbao;
 mod prepared;
 pub mod private_file;
 mod refresh;
 mod ring;
+mod rotation;
 mod secret;
 mod token;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,12 +32,15 @@ pub use age_store::{AgeStore, StoreError, StoredCredential, Terms, Unfit, check_
 pub use directory::Directory;
 pub use exec::Exec;
 pub use handover::{HandOverError, OpenRequest};
+pub use look::{Account, SecondKey};
 pub use openbao::{OpenBao, SetupError};
 pub use prepared::{Prepared, Unusable};
 pub use refresh::{Change, Holdings, Refresher, Times};
-pub use ring::{Covers, Held, KeyRing, Keys, Slot, narrowest};
+pub use ring::{Age, Chosen, Covers, Held, KeyRing, Keys, Slot, narrowest};
+pub use rotation::{Begin, Phase, Rotation, RotationError};
 pub use secret::Secret;
 pub use token::{Exchanging, TokenSetup};
+pub use trial::{Role, Standing, Trial, Twin};
 
 /// A credential as a vault hands it out: the real API key of one upstream.
 pub struct Credential {
@@ -50,8 +56,20 @@ pub struct Credential {
     pub until: Option<Timestamp>,
     /// The only other place it may be sent to: where it is exchanged for a token, if it is.
     pub token_url: Option<String>,
+    /// Since when the vault holds this version, where that is known.
+    pub since: Option<Timestamp>,
     /// The key itself.
     pub secret: Secret,
+    /// A second key for the same, while the one is being replaced by the other.
+    pub other: Option<Box<Other>>,
+}
+
+/// The second key of a credential, with everything that the first one has.
+pub struct Other {
+    /// Whether it comes or goes.
+    pub role: Role,
+    /// The credential. It has no other of its own.
+    pub credential: Credential,
 }
 
 /// A place where credentials lie.

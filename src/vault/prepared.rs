@@ -20,6 +20,8 @@ pub struct Prepared {
     pub credential: (Arc<str>, u64),
     /// From when on it is not used any more.
     pub(super) until: Option<Timestamp>,
+    /// Since when the vault holds this version, where that is known.
+    pub(super) since: Option<Timestamp>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Pairs with `&` between them, in locked memory.
     pub(super) query: Locked,
@@ -136,6 +138,7 @@ impl Prepared {
         let mut prepared = Self {
             credential: (credential.id.clone(), credential.version),
             until: credential.until,
+            since: credential.since,
             headers: Vec::new(),
             query: Locked::default(),
             scrubber: Arc::new(scrubber),
@@ -144,6 +147,11 @@ impl Prepared {
             prepared.place(&credential.secret, placement).ok_or_else(unfit)?;
         }
         Ok(prepared)
+    }
+
+    /// Calls under way that use it. Every call holds the scrubber to its end, and besides this place nobody does.
+    pub(super) fn under_way(&self) -> usize {
+        Arc::strong_count(&self.scrubber) - 1
     }
 
     /// Whether the other one puts the same into a request, under the same version.

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::prepared::{Prepared, Unusable};
+use super::look::{Account, Order};
+use super::prepared::Unusable;
 use super::ring::{Held, KeyRing, Keys};
+use super::trial::{Role, Twin};
 use super::{Vault, VaultError};
 use crate::config::Upstream;
 
@@ -44,6 +46,15 @@ pub enum Change {
         /// How long the vault has not confirmed it.
         after: Duration,
     },
+    /// There is a second key now, to be tried or to fall back to.
+    Second {
+        /// The upstream's name.
+        upstream: Arc<str>,
+        /// Credential id, and version of the second key.
+        credential: (Arc<str>, u64),
+        /// What it is.
+        role: Role,
+    },
     /// What was in trouble is well again, with the credential that it had.
     Restored {
         /// The upstream's name.
@@ -62,6 +73,8 @@ pub struct Times {
     pub refresh: Duration,
     /// How long a credential is used that the vault does not confirm.
     pub stale_for: Duration,
+    /// How long a version that was replaced answers for reads that the new one is refused.
+    pub former_for: Option<Duration>,
 }
 
 /// All credentials of all upstreams, as they stand.
@@ -82,14 +95,13 @@ impl Holdings {
     /// that cannot be asked is an error.
     pub fn first(vault: &dyn Vault, upstreams: &[Upstream]) -> Result<Self, VaultError> {
         let one = |upstream: &Upstream, id: &Arc<str>| {
-            let (slot, covers) = match vault.fetch(id) {
-                Ok(credential) => Prepared::covered(&credential, upstream),
-                Err(error @ VaultError::Missing { .. }) => (Err(Unusable::from_vault(&error)), None),
+            let held = match vault.fetch(id) {
+                Ok(credential) => Held::of(&credential, upstream),
+                Err(error @ VaultError::Missing { .. }) => Held::unusable(id.clone(), Unusable::from_vault(&error)),
                 Err(error) => return Err(error),
             };
-            let trouble = slot.as_ref().err().cloned();
-            let last = slot.as_ref().ok().map(|prepared| prepared.credential.clone());
-            let held = Held { id: id.clone(), slot, covers };
+            let trouble = held.slot.as_ref().err().cloned();
+            let last = held.slot.as_ref().ok().map(|prepared| prepared.credential.clone());
             Ok(Holding { held, confirmed: Instant::now(), last, trouble })
         };
         let of = |upstream: &Upstream| upstream.credentials.iter().map(|id| one(upstream, id)).collect();
@@ -98,7 +110,7 @@ impl Holdings {
 
     /// What the route reads.
     pub fn keys(&self, upstreams: &[Upstream]) -> Vec<Keys> {
-        let lay_out = |(held, upstream): (Vec<Held>, &Upstream)| Keys::new(&held, upstream.profile.endpoints().len());
+        let lay_out = |(held, upstream): (Vec<Held>, &Upstream)| Keys::new(upstream, &held);
         (0..self.0.len()).map(|n| self.of(n)).zip(upstreams).map(lay_out).collect()
     }
 
@@ -110,7 +122,7 @@ impl Holdings {
 
 /// Runs until dropped.
 pub struct Refresher {
-    stop: Option<Sender<()>>,
+    orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -124,16 +136,19 @@ impl Refresher {
         times: Times,
         on_change: impl Fn(Change) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let mut keeper = Keeper { vault, upstreams, holdings, ring, times, on_change: Box::new(on_change) };
-        let thread = std::thread::Builder::new().name("vault".into()).spawn(move || keeper.run(&stopped))?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let (orders, received) = mpsc::channel();
+        ring.ask_there(orders.clone());
+        let (on_change, former) = (Box::new(on_change), Vec::new());
+        let mut keeper = Keeper { vault, upstreams, holdings, ring, former, times, on_change };
+        let thread = std::thread::Builder::new().name("vault".into()).spawn(move || keeper.run(&received))?;
+        Ok(Self { orders, thread: Some(thread) })
     }
 }
 
 impl Drop for Refresher {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        // A thread that takes no order any more has ended.
+        let _ = self.orders.send(Order::Stop);
         if let Some(thread) = self.thread.take() {
             // It holds nothing that must be saved; a panic in it was reported by the panic hook.
             let _ = thread.join();
@@ -146,6 +161,8 @@ struct Keeper {
     upstreams: Vec<Upstream>,
     holdings: Holdings,
     ring: Arc<KeyRing>,
+    /// What was in use before and may still be looked at by a call.
+    former: Vec<Arc<Vec<Keys>>>,
     times: Times,
     on_change: Box<dyn Fn(Change) + Send>,
 }
@@ -161,7 +178,7 @@ enum Said {
 }
 
 impl Keeper {
-    fn run(&mut self, stopped: &Receiver<()>) {
+    fn run(&mut self, orders: &Receiver<Order>) {
         let mut next = Instant::now() + self.times.refresh;
         loop {
             self.tell_news();
@@ -170,14 +187,19 @@ impl Keeper {
                 next = Instant::now();
             }
             let tend = tend.map(|due| Instant::now() + due);
-            let wake = [Some(next), tend, self.next_stale()].into_iter().flatten().min().unwrap_or(next);
+            let wake =
+                [Some(next), tend, self.next_stale(), self.next_over()].into_iter().flatten().min().unwrap_or(next);
             let pause = wake.saturating_duration_since(Instant::now()).max(CALM);
-            if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            if Instant::now() >= next {
+            let order = match orders.recv_timeout(pause) {
+                Ok(Order::Look(answer)) => Some(answer),
+                Err(RecvTimeoutError::Timeout) => None,
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if order.is_some() || Instant::now() >= next {
                 self.round();
                 next = Instant::now() + self.times.refresh;
+                // Whoever asked may have gone.
+                order.map(|answer| answer.send(self.account()));
             } else if self.expire() {
                 self.publish();
             }
@@ -224,10 +246,7 @@ impl Keeper {
             }
         }
         match self.vault.fetch(&held.id) {
-            Ok(credential) => {
-                let (slot, covers) = Prepared::covered(&credential, &self.upstreams[upstream]);
-                Said::Fetched(Box::new(Held { id: held.id.clone(), slot, covers }))
-            }
+            Ok(credential) => Said::Fetched(Box::new(Held::of(&credential, &self.upstreams[upstream]))),
             Err(error) => trouble(error),
         }
     }
@@ -239,21 +258,28 @@ impl Keeper {
             Said::Confirmed => holding.is_well(name, &*self.on_change),
             Said::Fetched(fetched) => {
                 let exchanged = self.upstreams[upstream].profile.token.is_some();
-                holding.take(*fetched, exchanged, name, &*self.on_change);
+                let fetched = fetched.after(&holding.held, self.times.former_for);
+                holding.take(fetched, exchanged, name, &*self.on_change);
             }
             Said::Trouble(why, _) => holding.suffer(why, name, &*self.on_change),
         }
     }
 
-    /// Takes out of use what the vault has not confirmed for too long; whether there was something.
+    /// Takes out of use what the vault has not confirmed for too long, and former versions whose time is over; whether there
+    /// was something.
     fn expire(&mut self) -> bool {
         let mut found = false;
         for (upstream, holdings) in self.upstreams.iter().zip(&mut self.holdings.0) {
             for holding in holdings {
+                if holding.over_at().is_some_and(|at| at <= Instant::now()) {
+                    found = true;
+                    holding.held.twin = None;
+                }
                 let after = self.times.stale_for;
                 if holding.stale_at(after).is_some_and(|at| at <= Instant::now()) {
                     found = true;
                     let credential = holding.held.id.clone();
+                    holding.held.twin = None;
                     holding.held.slot = Err(Unusable::Stale { id: credential.to_string(), after });
                     (self.on_change)(Change::Stale { upstream: upstream.name.clone(), credential, after });
                 }
@@ -266,8 +292,27 @@ impl Keeper {
         self.holdings.0.iter().flatten().filter_map(|holding| holding.stale_at(self.times.stale_for)).min()
     }
 
-    fn publish(&self) {
-        self.ring.replace(self.holdings.keys(&self.upstreams));
+    fn next_over(&self) -> Option<Instant> {
+        self.holdings.0.iter().flatten().filter_map(Holding::over_at).min()
+    }
+
+    fn publish(&mut self) {
+        self.former.push(self.ring.replace(self.holdings.keys(&self.upstreams)));
+        self.forget();
+    }
+
+    /// Lets go of rings that no call is looking at any more.
+    fn forget(&mut self) {
+        self.former.retain(|ring| Arc::strong_count(ring) > 1);
+    }
+
+    fn account(&mut self) -> Vec<Account> {
+        self.forget();
+        let readers = !self.former.is_empty();
+        let of = |(upstream, holdings): (&Upstream, &Vec<Holding>)| {
+            holdings.iter().map(|holding| Account::of(&upstream.name, &holding.held, readers)).collect::<Vec<_>>()
+        };
+        self.upstreams.iter().zip(&self.holdings.0).flat_map(of).collect()
     }
 }
 
@@ -275,6 +320,11 @@ impl Holding {
     /// When it is to be taken out of use, if nothing gets better.
     fn stale_at(&self, stale_for: Duration) -> Option<Instant> {
         (self.held.slot.is_ok() && self.trouble.is_some()).then(|| self.confirmed + stale_for)
+    }
+
+    /// When a former version that was kept for a while is to go.
+    fn over_at(&self) -> Option<Instant> {
+        self.held.twin.as_ref()?.trial.until()
     }
 
     fn is_well(&mut self, upstream: &Arc<str>, on_change: &dyn Fn(Change)) {
@@ -304,13 +354,19 @@ impl Holding {
             Ok(old) => old.is_same(&prepared) && self.held.covers == fetched.covers,
             Err(_) => self.last.as_ref() == Some(&prepared.credential),
         };
+        let second = fetched.twin.clone().filter(|_| !fetched.has_twin_of(&self.held));
         self.held = fetched;
         if as_it_was {
-            return self.is_well(upstream, on_change);
+            self.is_well(upstream, on_change);
+        } else {
+            (self.confirmed, self.trouble) = (Instant::now(), None);
+            self.last = Some(prepared.credential.clone());
+            on_change(Change::NewVersion { upstream: upstream.clone(), credential: prepared.credential.clone() });
         }
-        (self.confirmed, self.trouble) = (Instant::now(), None);
-        self.last = Some(prepared.credential.clone());
-        on_change(Change::NewVersion { upstream: upstream.clone(), credential: prepared.credential.clone() });
+        if let Some(Twin { prepared, trial }) = second {
+            let (upstream, credential) = (upstream.clone(), prepared.credential.clone());
+            on_change(Change::Second { upstream, credential, role: trial.role() });
+        }
     }
 
     fn suffer(&mut self, why: Unusable, upstream: &Arc<str>, on_change: &dyn Fn(Change)) {
@@ -319,6 +375,7 @@ impl Holding {
         }
         if why.must_stop() {
             self.held.slot = Err(why.clone());
+            self.held.twin = None;
         }
         if matches!(why, Unusable::Missing(_)) {
             // What the vault does not hold covers nothing.

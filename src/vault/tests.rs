@@ -17,7 +17,8 @@ impl Vault for Scripted {
         let (version, bound_to) = self.0.recv().map_err(|_| missing())??;
         let secret = Secret::new(b"a-secret-of-some-length".to_vec());
         let (bound_to, scopes) = (bound_to.to_owned(), None);
-        Ok(Credential { id: id.into(), version, bound_to, scopes, until: None, token_url: None, secret })
+        let (until, since, other) = (None, None, None);
+        Ok(Credential { id: id.into(), version, bound_to, scopes, until, token_url: None, since, secret, other })
     }
 }
 
@@ -44,7 +45,7 @@ fn setting(stale_for: Duration) -> Setting {
     let holdings = Holdings::first(&vault, &upstreams).unwrap();
     let ring = Arc::new(KeyRing::new(holdings.keys(&upstreams)));
     let (tell, told) = mpsc::channel();
-    let times = Times { refresh: Duration::from_millis(1), stale_for };
+    let times = Times { refresh: Duration::from_millis(1), stale_for, former_for: None };
     let on_change = move |change| drop(tell.send(change));
     let refresher = Refresher::start(Box::new(vault), upstreams, holdings, ring.clone(), times, on_change).unwrap();
     Setting { script, told, ring, bound, refresher }

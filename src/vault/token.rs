@@ -154,11 +154,9 @@ impl Token {
     /// What is put into requests, instead of the credential itself.
     fn in_place_of(&self, credential: Credential) -> Credential {
         let until = credential.until.map_or(self.ends, |until| until.min(self.ends));
-        Credential {
-            secret: Secret::from_locked(Locked::copy_of(self.secret.expose())),
-            until: Some(until),
-            ..credential
-        }
+        // A second key would have to be exchanged as well; as it is, it must go into no request.
+        let (secret, other) = (Secret::from_locked(Locked::copy_of(self.secret.expose())), None);
+        Credential { secret, until: Some(until), other, ..credential }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::harness::secrets::Secrets;
 use crate::harness::{Merchant, Proxy, random_hex};
 
 /// How each command is run here, one line per way: arguments with `CONFIG` in front of them, `DIR` for an empty folder.
-const PLANS: [(&str, &[&str]); 22] = [
+const PLANS: [(&str, &[&str]); 23] = [
     (
         "init",
         &["init DIR/new --upstream https://acme.channelengine.net/api", "init DIR/new --upstream https://x.example"],
@@ -25,6 +25,14 @@ const PLANS: [(&str, &[&str]); 22] = [
     ),
     ("integration list", &["integration list", "integration list --json"]),
     ("integration rotate", &["integration rotate webshop --keep-old 1h", "integration rotate nobody"]),
+    (
+        "credential rotate",
+        &[
+            "credential rotate acme --probe /v2/orders",
+            "credential rotate acme --resume",
+            "credential rotate acme --abort",
+        ],
+    ),
     ("check", &["check", "check --json", "check --schema"]),
     ("doctor", &["doctor", "doctor --json"]),
     // The gate itself is looked through by every other test; here it fails to start, and tells why.

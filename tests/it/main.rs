@@ -27,6 +27,7 @@ mod identity;
 mod limits;
 mod memory;
 mod reload;
+mod rotation;
 mod route;
 mod scrub;
 mod secrets;

@@ -49,6 +49,8 @@ impl Vault for Sketched {
             scopes,
             until: until.map(|until| until.parse().unwrap()),
             token_url: None,
+            since: None,
+            other: None,
             secret: Secret::new(key(position).into_bytes()),
         })
     }
@@ -79,7 +81,7 @@ fn sent(config: &Config, policy: &Policy, limits: &Limits, ring: &KeyRing, metho
     let permit = policy.authorise(&client, &call).ok()?;
     let ticket = limits.take(&permit).ok()?;
     let host = HeaderValue::from_str(&config.upstreams[0].base_url.authority()).unwrap();
-    let to = Destination { upstream: 0, base_path: "/api", host: &host, slots: policy.slots(), now };
+    let to = Destination { upstream: 0, base_path: "/api", host: &host, slots: policy.slots(), now, repeatable: false };
     let (outbound, _) = inject(call, &permit, ticket, headers, ring, &to).ok()?;
     Some(outbound.into_parts().headers["x-ce-key"].to_str().unwrap().to_owned())
 }
