@@ -1,6 +1,6 @@
 //! The real key never reaches an integration, not even when the upstream echoes it.
 //!
-//! A [`Scrubber`] knows the spellings of one key: raw (in either case), JSON-escaped, percent-encoded (reserved bytes only or every byte, in
+//! A [`Scrubber`] knows the spellings of a key, or of several secrets: raw (in either case), JSON-escaped, percent-encoded (reserved bytes only or every byte, in
 //! either case, and any mixture of the two), and Base64 in both alphabets at each of the three alignments. What matches is
 //! overwritten with `x`, so lengths stay as announced. A [`Scrub`] is the state of one stream: it finds spellings that lie across chunk borders.
 //!
@@ -20,7 +20,7 @@ use super::spellings::{Text, room, spellings};
 /// How much of a spelling the automaton knows, bytes: as much as its fast search looks at, so that more would gain nothing.
 const BEGINNING: usize = 4;
 
-/// Knows the spellings of one key.
+/// Knows the spellings of a key, or of several secrets.
 pub struct Scrubber {
     /// Finds where spellings may begin.
     searcher: AhoCorasick,
@@ -30,7 +30,7 @@ pub struct Scrubber {
     longest: usize,
     /// Finds where the key may begin in text whose percent-escapes were undone, whatever bytes of it were escaped.
     plain: AhoCorasick,
-    key: Bytes,
+    keys: Vec<Bytes>,
 }
 
 /// A text with its percent-escapes undone.
@@ -61,13 +61,13 @@ fn hex_pair(pair: &[u8]) -> Option<u8> {
 }
 
 impl Scrubber {
-    /// For one key. `keep` copies bytes to where secrets are kept. `None` when the key is too short to be told from ordinary
-    /// text; the vault takes no such key.
-    pub fn new(key: &[u8], keep: impl FnOnce(&[u8]) -> Bytes) -> Option<Self> {
-        if key.len() < 8 {
+    /// For a key, or for several secrets none of which may be seen. `keep` copies bytes to where secrets are kept. `None` when
+    /// one is too short to be told from ordinary text; the vault takes no such key.
+    pub fn new(keys: &[&[u8]], keep: impl FnOnce(&[u8]) -> Bytes) -> Option<Self> {
+        if keys.is_empty() || keys.iter().any(|key| key.len() < 8) {
             return None;
         }
-        let texts = spellings(key);
+        let texts: Vec<Text> = keys.iter().flat_map(|key| spellings(key)).collect();
         let longest = texts.iter().map(|s| s.len()).max().unwrap_or(0);
         let mut first = [false; 256];
         texts.iter().filter_map(|s| s.first()).for_each(|&byte| first[usize::from(byte)] = true);
@@ -77,9 +77,11 @@ impl Scrubber {
             .match_kind(MatchKind::LeftmostFirst)
             .build(beginnings)
             .ok()?;
-        let plain = AhoCorasick::builder().ascii_case_insensitive(true).build([&key[..BEGINNING]]).ok()?;
-        let (key, spellings) = kept(key, &texts, keep);
-        Some(Self { searcher, spellings, first, longest: longest.max(key.len() * 3), plain, key })
+        let starts = keys.iter().map(|key| &key[..BEGINNING]);
+        let plain = AhoCorasick::builder().ascii_case_insensitive(true).build(starts).ok()?;
+        let longest_key = keys.iter().map(|key| key.len()).max().unwrap_or(0);
+        let (keys, spellings) = kept(keys, &texts, keep);
+        Some(Self { searcher, spellings, first, longest: longest.max(longest_key * 3), plain, keys })
     }
 
     /// Whether these bytes hold the key in one of its spellings.
@@ -100,11 +102,12 @@ impl Scrubber {
         })
     }
 
-    /// The first key at or behind `from`, in either case.
+    /// The first key at or behind `from`, in either case; the longest of those that begin there.
     fn key(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
-        let key =
-            |at: &usize| bytes.get(*at..*at + self.key.len()).is_some_and(|it| it.eq_ignore_ascii_case(&self.key));
-        candidates(&self.plain, bytes, from).find(key).map(|at| at..at + self.key.len())
+        candidates(&self.plain, bytes, from).find_map(|at| {
+            let stands = |key: &&Bytes| bytes.get(at..at + key.len()).is_some_and(|it| it.eq_ignore_ascii_case(key));
+            self.keys.iter().filter(stands).map(Bytes::len).max().map(|length| at..at + length)
+        })
     }
 
     /// Overwrites every spelling in a whole text; says how many there were. Untouched bytes are not copied.
@@ -159,9 +162,8 @@ impl Scrubber {
         let text = Unescaped::new(&tail[..cut]);
         let begins = |at: &usize| {
             let rest = &text.bytes[*at..];
-            self.key
-                .get(..rest.len())
-                .is_some_and(|start| rest.len() < self.key.len() && start.eq_ignore_ascii_case(rest))
+            let mut longer = self.keys.iter().filter(|key| rest.len() < key.len());
+            longer.any(|key| key[..rest.len()].eq_ignore_ascii_case(rest))
         };
         let open = (0..text.bytes.len()).find(begins).map(|at| text.starts[at]);
         open.or((cut < tail.len()).then_some(cut))
@@ -234,16 +236,17 @@ impl Scrub {
     }
 }
 
-/// The key and its spellings, side by side in one piece of the memory where secrets are kept.
-fn kept(key: &[u8], spellings: &[Text], keep: impl FnOnce(&[u8]) -> Bytes) -> (Bytes, Vec<Bytes>) {
-    let all: Vec<&[u8]> = std::iter::once(key).chain(spellings.iter().map(|s| s.as_slice())).collect();
+/// Keys and spellings, side by side in one piece of the memory where secrets are kept.
+fn kept(keys: &[&[u8]], spellings: &[Text], keep: impl FnOnce(&[u8]) -> Bytes) -> (Vec<Bytes>, Vec<Bytes>) {
+    let all: Vec<&[u8]> = keys.iter().copied().chain(spellings.iter().map(|s| s.as_slice())).collect();
     let mut side_by_side = room(all.iter().map(|text| text.len()).sum());
     for text in &all {
         side_by_side.extend_from_slice(text);
     }
     let mut rest = keep(&side_by_side);
-    let mut parts = all.iter().map(|text| rest.split_to(text.len()));
-    (parts.next().unwrap_or_default(), parts.collect())
+    let mut parts: Vec<Bytes> = all.iter().map(|text| rest.split_to(text.len())).collect();
+    let spellings = parts.split_off(keys.len());
+    (parts, spellings)
 }
 
 #[cfg(test)]
@@ -270,7 +273,7 @@ mod tests {
     #[test]
     fn every_spelling_is_found_at_every_chunk_border() {
         for key in [KEY, b"a+b/c\"d\\e f%g-1234"] {
-            let scrubber = Arc::new(Scrubber::new(key, Bytes::copy_from_slice).unwrap());
+            let scrubber = Arc::new(Scrubber::new(&[key], Bytes::copy_from_slice).unwrap());
             let mut texts = vec![key.to_vec(), percent(key, false, true).to_vec(), percent(key, true, false).to_vec()];
             texts.extend((0..3).map(|n| STANDARD.encode([&b"abc"[..n], key, b"rest"].concat()).into_bytes()));
             let mixed: String = key
@@ -294,8 +297,25 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_secrets_is_cut_out_alone_and_together() {
+        let (user, password) = ("ck_0123456789abcdef", "cs_fedcba9876543210");
+        let pair = format!("{user}:{password}");
+        let scrubber =
+            Arc::new(Scrubber::new(&[pair.as_bytes(), password.as_bytes()], Bytes::copy_from_slice).unwrap());
+        for secret in [pair, password.to_owned(), password.replace('_', "%5F"), STANDARD.encode(password)] {
+            let whole = format!("a {secret} b {}", " ".repeat(400)).into_bytes();
+            for at in 0..=whole.len() {
+                let (clean, count) = stream(&scrubber, &[&whole[..at], &whole[at..]]);
+                assert_eq!((clean.len(), count), (whole.len(), 1), "{at}: {secret}");
+                assert!(!scrubber.finds(&clean));
+            }
+        }
+        assert!(Scrubber::new(&[b"long enough", b"short"], Bytes::copy_from_slice).is_none());
+    }
+
+    #[test]
     fn a_short_key_has_no_scrubber() {
-        assert!(Scrubber::new(b"1234567", Bytes::copy_from_slice).is_none());
+        assert!(Scrubber::new(&[b"1234567"], Bytes::copy_from_slice).is_none());
     }
 
     proptest! {
@@ -304,7 +324,7 @@ mod tests {
             parts in proptest::collection::vec("[a-f0-9]{0,30}", 1..8),
             cuts in proptest::collection::vec(0usize..400, 0..6),
         ) {
-            let scrubber = Arc::new(Scrubber::new(KEY, Bytes::copy_from_slice).unwrap());
+            let scrubber = Arc::new(Scrubber::new(&[KEY], Bytes::copy_from_slice).unwrap());
             let joined = parts.join(std::str::from_utf8(KEY).unwrap()).into_bytes();
             let mut cuts: Vec<_> = cuts.into_iter().map(|c| c.min(joined.len())).collect();
             cuts.push(joined.len());

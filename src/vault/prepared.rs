@@ -134,7 +134,7 @@ impl Prepared {
     fn new(credential: &Credential, upstream: &Upstream) -> Result<Self, Unusable> {
         let unfit = || Unusable::Unfit(credential.id.to_string());
         let keep = |bytes: &[u8]| bytes::Bytes::from_owner(Locked::copy_of(bytes));
-        let scrubber = Scrubber::new(credential.secret.expose(), keep).ok_or_else(unfit)?;
+        let scrubber = Scrubber::new(&secrets(credential, upstream), keep).ok_or_else(unfit)?;
         let mut prepared = Self {
             credential: (credential.id.clone(), credential.version),
             until: credential.until,
@@ -194,6 +194,15 @@ impl Prepared {
         }
         Some(())
     }
+}
+
+/// What must not be seen in a reply: the credential, and of two secrets in one the second alone, too. The first is a name.
+fn secrets<'a>(credential: &'a Credential, upstream: &Upstream) -> Vec<&'a [u8]> {
+    let whole = credential.secret.expose();
+    let pair = upstream.profile.inject.contains(&Placement::Basic { pair: true });
+    let colon = whole.iter().position(|byte| *byte == b':').filter(|_| pair);
+    let password = colon.map(|colon| &whole[colon + 1..]).filter(|password| password.len() >= 8);
+    std::iter::once(whole).chain(password).collect()
 }
 
 /// Whether it may be sent there: scheme, host, port and path must be those that it is bound to.
