@@ -75,6 +75,7 @@ pub struct Entry {
     step: Instant,
     written: bool,
     signed_receipt: bool,
+    trailers: bool,
     _in_flight: InFlight,
 }
 
@@ -97,6 +98,7 @@ impl Entry {
             step,
             written: false,
             signed_receipt: false,
+            trailers: false,
             _in_flight: in_flight,
         }
     }
@@ -154,6 +156,16 @@ impl Entry {
     /// The caller asks for a signed receipt.
     pub fn sign_receipt(&mut self) {
         self.signed_receipt = true;
+    }
+
+    /// The caller reads what stands behind a body.
+    pub fn take_trailers(&mut self) {
+        self.trailers = true;
+    }
+
+    /// Whether it does.
+    pub fn takes_trailers(&self) -> bool {
+        self.trailers
     }
 
     /// Whether the call left for the upstream.

@@ -145,6 +145,9 @@ impl Gateway {
         if head.headers.get(RECEIPT_HEADER).is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(b"signed")) {
             entry.sign_receipt();
         }
+        if head.headers.get(header::TE).is_some_and(|te| takes_trailers(te.as_bytes())) {
+            entry.take_trailers();
+        }
         live.count_call(client.integration());
         let call = policy.read(&client, &head.method, head.uri.path(), query)?;
         self.described(entry, &call);
@@ -222,6 +225,11 @@ pub fn note_event(log: &Log, code: &'static str, detail: String) -> Pending {
     let mut record = Record::new(Kind::Gate, Timestamp::now());
     record.event = Some(Event { code, detail });
     log.append(&record)
+}
+
+/// Whether a client says that it reads what stands behind a body.
+fn takes_trailers(te: &[u8]) -> bool {
+    te.split(|byte| *byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// A method as it stands in the record: one that nobody knows is cut short.

@@ -6,15 +6,17 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use keygate::audit::{
-    Event, Http, Kind, Log, Outcome, Pending, Proof, Record, SigningKey, Steps, TlsFacts, Verdict, open,
+    Disk, Event, Http, Kind, Log, Outcome, Pending, Proof, Record, SigningKey, Steps, TlsFacts, Verdict, open,
 };
+
+use keygate::config::Durability;
 
 use super::gate::{Place, keygate};
 
 /// Records handed over before one waits for the disk.
 const TOGETHER: usize = 5_000;
-/// Default of `[audit] segment_size`.
-const SEGMENT: u64 = 64 * 1024 * 1024;
+/// The defaults of `[audit]`.
+const DISK: Disk = Disk { segment_size: 64 * 1024 * 1024, durability: Durability::Sync };
 
 /// Prints the table.
 pub fn run() {
@@ -46,7 +48,7 @@ pub fn run() {
 /// A log as a gate would have written it, which then stopped in good order.
 fn write(directory: &std::path::Path, count: usize) {
     let key = fs::read_to_string(directory.with_file_name("audit-signing.key")).unwrap();
-    let (sink, resume, _) = open(directory, SEGMENT, Arc::new(SigningKey::parse(&key).unwrap())).unwrap();
+    let (sink, resume, _) = open(directory, DISK, Arc::new(SigningKey::parse(&key).unwrap())).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let wait = |pending: Pending| runtime.block_on(pending).map(drop).unwrap();

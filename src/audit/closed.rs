@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// Why records cannot be kept any more. Final: the gate refuses calls until it is started again.
+/// Why records cannot be kept. The gate refuses calls until they can, or until it is started again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct Trouble {
@@ -13,7 +13,7 @@ pub struct Trouble {
 /// A record could not be kept.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Closed {
-    /// For good.
+    /// Until it can be written again.
     #[error("the audit log is closed")]
     Broken(#[source] Trouble),
     /// For good: the gate is stopping, and the last record is written.

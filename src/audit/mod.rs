@@ -5,6 +5,7 @@
 //! everything that arrived while the last sync ran goes into the next one. Beside the records grows a Merkle tree over their
 //! salted hashes, with a signed checkpoint a second: what `audit verify` and others hold the log to.
 
+mod again;
 mod bell;
 mod closed;
 mod hash;
@@ -12,6 +13,7 @@ mod json;
 mod line;
 mod pace;
 pub mod prove;
+mod queue;
 mod reader;
 mod receipt;
 mod recent;
@@ -31,15 +33,16 @@ mod tests;
 
 use std::io;
 
+pub use again::{Again, Reopen, Reserve};
 pub use closed::{Closed, Trouble};
 pub use hash::{KeyedHash, ParamHasher};
 pub use reader::{Follow, ReadError};
 pub use receipt::{Pending, Receipt};
 pub use receipt_text::RECEIPT_HEADER;
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
-pub use recover::{Recovered, Torn, open};
+pub use recover::{Recovered, Torn, open, open_from};
 pub use resume::Resume;
-pub use segment::{Directory, OpenError, SegmentFile};
+pub use segment::{Directory, Disk, OpenError, SegmentFile};
 pub use tree::note::{SigningKey, VerifierKey};
 pub use verify::{Finding, Known, Missing, Report, verify, verify_bytes};
 pub use writer::Log;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
+use super::queue::Queue;
 use super::tree::Hash;
-use super::writer::{Queue, Shared, lock};
+use super::writer::{Shared, lock};
 use super::{Closed, bell};
 
 /// Proof that a record is durable. Only this file makes one.
 ///
 /// ```compile_fail
-/// let receipt = keygate::audit::Receipt { index: 0, leaf: None };
+/// let receipt = keygate::audit::Receipt { known: None };
 /// ```
 ///
 /// ```compile_fail
@@ -23,23 +24,18 @@ use super::{Closed, bell};
 /// ```
 #[derive(Debug)]
 pub struct Receipt {
-    index: u64,
-    leaf: Option<Hash>,
+    /// Number and leaf, unless it was asked for so late that thousands of others were written since.
+    known: Option<(u64, Hash)>,
 }
 
 impl Receipt {
     fn new(shared: &Shared, position: u64) -> Self {
-        Self { index: shared.index(position), leaf: shared.recent.leaf(position) }
+        Self { known: shared.recent.of(position) }
     }
 
-    /// The record's number.
-    pub fn index(&self) -> u64 {
-        self.index
-    }
-
-    /// The record's leaf in the tree. None when it was asked for so late that thousands of others were written since.
-    pub(super) fn leaf(&self) -> Option<&Hash> {
-        self.leaf.as_ref()
+    /// The record's number and its leaf in the tree, when they are at hand.
+    pub(super) fn known(&self) -> Option<&(u64, Hash)> {
+        self.known.as_ref()
     }
 }
 
@@ -58,6 +54,9 @@ pub(super) enum State {
 impl Queue {
     /// What became of a record, when that is known.
     fn settled(&self, shared: &Shared, position: u64) -> Option<Result<Receipt, Closed>> {
+        if let Some(closed) = self.lost(position) {
+            return Some(Err(closed));
+        }
         if shared.durable.load(Ordering::Acquire) >= position {
             return Some(Ok(Receipt::new(shared, position)));
         }
@@ -77,12 +76,16 @@ impl Pending {
         left: &mut Option<Waker>,
         waker: &Waker,
     ) -> Option<Result<Receipt, Closed>> {
-        if shared.durable.load(Ordering::Acquire) >= position {
+        let durable = shared.durable.load(Ordering::Acquire) >= position;
+        // Below it some may be lost: a log that was closed opens again behind them.
+        let in_doubt = shared.lost.load(Ordering::Acquire) >= position;
+        if durable && !in_doubt {
             return Some(Ok(Receipt::new(shared, position)));
         }
         let known = left.as_ref().is_some_and(|left| left.will_wake(waker));
         // The bell rings after the outcome is known, and is answered on this thread after this: it cannot be missed.
-        if shared.open.load(Ordering::Acquire) && (known || bell::leave(shared.number(), position, waker)) {
+        if !in_doubt && shared.open.load(Ordering::Acquire) && (known || bell::leave(shared.number(), position, waker))
+        {
             left.get_or_insert_with(|| waker.clone()).clone_from(waker);
             return None;
         }

@@ -16,21 +16,28 @@ pub(super) struct Recent(Mutex<Newest>);
 struct Newest {
     /// Position of the last one.
     end: u64,
-    leaves: VecDeque<Hash>,
+    /// Number and leaf of each.
+    leaves: VecDeque<(u64, Hash)>,
 }
 
 impl Recent {
     /// Takes in what became durable, before anybody hears of it.
-    pub(super) fn remember(&self, leaves: &[Leaf]) {
+    pub(super) fn remember(&self, first: u64, leaves: &[Leaf]) {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.end += leaves.len() as u64;
-        newest.leaves.extend(leaves.iter().map(|leaf| leaf.hash));
+        newest.leaves.extend((first..).zip(leaves.iter().map(|leaf| leaf.hash)));
         let over = newest.leaves.len().saturating_sub(KEPT);
         newest.leaves.drain(..over);
     }
 
-    /// The leaf of the record at a position, while it is at hand.
-    pub(super) fn leaf(&self, position: u64) -> Option<Hash> {
+    /// Positions whose records are lost have no leaves.
+    pub(super) fn skip_to(&self, end: u64) {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Newest { end, leaves: VecDeque::new() };
+    }
+
+    /// Number and leaf of the record at a position, while they are at hand.
+    pub(super) fn of(&self, position: u64) -> Option<(u64, Hash)> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let behind = usize::try_from(newest.end.checked_sub(position)?).ok()?;
         newest.leaves.len().checked_sub(behind + 1).map(|at| newest.leaves[at])
@@ -46,9 +53,12 @@ mod tests {
         let recent = Recent::default();
         let leaves: Vec<Leaf> =
             (0..10_000u32).map(|n| Leaf::of([n.to_be_bytes(); 8].as_flattened().try_into().unwrap())).collect();
-        leaves.chunks(777).for_each(|batch| recent.remember(batch));
-        assert_eq!(recent.leaf(10_000), Some(leaves[9_999].hash));
-        assert_eq!(recent.leaf(10_001 - 8192), Some(leaves[10_000 - 8192].hash));
-        assert_eq!((recent.leaf(10_000 - 8192), recent.leaf(10_001)), (None, None));
+        leaves.chunks(777).zip((0..).step_by(777)).for_each(|(batch, first)| recent.remember(first, batch));
+        assert_eq!(recent.of(10_000), Some((9_999, leaves[9_999].hash)));
+        assert_eq!(recent.of(10_001 - 8192), Some((10_000 - 8192, leaves[10_000 - 8192].hash)));
+        assert_eq!((recent.of(10_000 - 8192), recent.of(10_001)), (None, None));
+        recent.skip_to(10_010);
+        recent.remember(10_000, &leaves[..1]);
+        assert_eq!((recent.of(10_010), recent.of(10_011)), (None, Some((10_000, leaves[0].hash))));
     }
 }

@@ -159,7 +159,8 @@ pub struct Steps {
 /// Something about the gate itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Stable code: `started`, `stopped`, `recovered`, `credential-changed`, `rotation-begun`, `reloaded`, `reload-refused`.
+    /// Stable code: `started`, `stopped`, `recovered`, `closed`, `reopened`, `credential-changed`, `rotation-begun`, `reloaded`,
+    /// `reload-refused`.
     pub code: &'static str,
     /// For people.
     pub detail: String,

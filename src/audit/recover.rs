@@ -13,11 +13,12 @@ use std::sync::Arc;
 use super::line::{Line, is_of_old};
 use super::resume::Resume;
 use super::salt::{SaltFiles, SaltReader, Salts};
-use super::segment::{Directory, OpenError, SegmentFile, list, number, sync_folder};
+use super::segment::{Directory, Disk, OpenError, SegmentFile, list, number, sync_folder};
 use super::tree::Leaf;
 use super::tree::note::{Checkpoint, SigningKey};
 use super::tree::store::{CHECKPOINT, Store};
 use super::verify::{Glance, glance};
+use crate::config::Durability;
 
 /// How much of the last run's earlier segments is searched for intents, bytes.
 const SEARCHED: u64 = 256 * 1024 * 1024;
@@ -60,10 +61,16 @@ fn damaged(path: &Path, line: u64, what: &'static str) -> OpenError {
 }
 
 /// Opens a log for writing.
-pub fn open(
+pub fn open(directory: &Path, disk: Disk, key: Arc<SigningKey>) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
+    open_from(directory, disk, key, 0)
+}
+
+/// The same for a log that is known to have so many records at least.
+pub fn open_from(
     directory: &Path,
-    segment_size: u64,
+    disk: Disk,
     key: Arc<SigningKey>,
+    kept: u64,
 ) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
     let lock = Directory::lock(directory)?;
     let signed = newest(directory, &key)?;
@@ -73,16 +80,18 @@ pub fn open(
         None => End::default(),
         Some((last, before)) => find_end(directory, last, before, &signed, &mut recovered)?,
     };
-    if end.next_seq < signed.size {
-        return Err(OpenError::Cut { signed: signed.size, found: end.next_seq });
+    let durable = signed.size.max(kept);
+    if end.next_seq < durable {
+        return Err(OpenError::Cut { signed: durable, found: end.next_seq });
     }
     // Until here nothing was touched.
-    let tree = tree(directory, key, &signed, &segments, end.next_seq, &mut recovered)?;
+    let mut tree = tree(directory, key, &signed, &segments, end.next_seq, &mut recovered)?;
+    tree.syncs_records(disk.durability == Durability::Os);
     recovered.unsigned = end.next_seq - signed.size;
     recovered.stopped &= recovered.unsigned == 0;
     tidy(directory, segments.last(), &blank, &end, &mut recovered)?;
     let resume = Resume { next_seq: end.next_seq, salts: Salts::new(directory), tree: Some(tree) };
-    Ok((SegmentFile::new(directory, lock, segment_size), resume, recovered))
+    Ok((SegmentFile::new(directory, lock, disk), resume, recovered))
 }
 
 /// The newest checkpoint, which `init` made the first of.

@@ -19,6 +19,7 @@ use super::line::Line;
 use super::spare::Spare;
 use super::tree::note::SigningKey;
 use super::tree::store::Store;
+use crate::config::Durability;
 
 /// Ends and begins of segment names.
 const PREFIX: &str = "segment-";
@@ -29,6 +30,15 @@ const LOCK: &str = "lock";
 
 /// How far ahead a segment is laid out, bytes.
 const AHEAD: u64 = 1024 * 1024;
+
+/// How records are kept on the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk {
+    /// A segment is closed and a new one begun at this size, bytes.
+    pub segment_size: u64,
+    /// When a record counts as kept.
+    pub durability: Durability,
+}
 
 /// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +71,12 @@ pub enum OpenError {
         /// What is wrong.
         what: &'static str,
     },
-    /// Records are missing that a checkpoint was signed for: they were durable.
-    #[error("the audit log was cut: its checkpoint was signed for {signed} records, and {found} are there")]
+    /// Records are missing that were durable: a checkpoint was signed for them, or the gate kept them in this run.
+    #[error(
+        "the audit log was cut: {signed} records were durable, as its checkpoint or the gate itself knows, and {found} are there"
+    )]
     Cut {
-        /// How many were signed for.
+        /// How many were durable.
         signed: u64,
         /// How many there are.
         found: u64,
@@ -169,7 +181,7 @@ pub struct SegmentFile {
     /// Held for as long as this lives; where it lies is where the log is.
     lock: File,
     spare: Spare,
-    segment_size: u64,
+    disk: Disk,
     current: Option<Segment>,
 }
 
@@ -184,12 +196,12 @@ struct Segment {
 
 impl SegmentFile {
     /// A sink that begins a new segment with the first record. `lock` is the directory's.
-    pub fn new(directory: &Path, lock: File, segment_size: u64) -> Self {
-        Self { directory: directory.to_owned(), lock, spare: Spare::new(directory), segment_size, current: None }
+    pub fn new(directory: &Path, lock: File, disk: Disk) -> Self {
+        Self { directory: directory.to_owned(), lock, spare: Spare::new(directory), disk, current: None }
     }
 
     fn segment_for(&mut self, lines: &[u8]) -> io::Result<&mut Segment> {
-        let full = self.current.as_ref().is_some_and(|s| s.length + lines.len() as u64 > self.segment_size);
+        let full = self.current.as_ref().is_some_and(|s| s.length + lines.len() as u64 > self.disk.segment_size);
         if let Some(segment) = self.current.take_if(|_| full) {
             segment.close()?;
         }
@@ -213,12 +225,13 @@ impl Segment {
         Ok(Self { path, file, length: 0, laid_out: 0 })
     }
 
-    fn append(&mut self, lines: &[u8], segment_size: u64) -> io::Result<()> {
+    fn append(&mut self, lines: &[u8], disk: Disk) -> io::Result<()> {
         // Until here nothing of ours is in doubt, so what somebody else did stays as it is, as evidence.
         self.untouched(&self.file.metadata()?)?;
         let length = self.length + lines.len() as u64;
-        self.lay_out(length, segment_size);
-        let written = self.file.write_all_at(lines, self.length).and_then(|()| self.file.sync_data());
+        self.lay_out(length, disk.segment_size);
+        let sync = || if disk.durability == Durability::Sync { self.file.sync_data() } else { Ok(()) };
+        let written = self.file.write_all_at(lines, self.length).and_then(|()| sync());
         self.laid_out = self.laid_out.max(length);
         // Checked once more before anybody hears of it: a file that lost its name keeps nothing.
         let kept = written.and_then(|()| self.untouched(&still_named(&self.file, &self.path)?));
@@ -284,8 +297,8 @@ impl Segment {
 
 impl Sink for SegmentFile {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let size = self.segment_size;
-        self.segment_for(lines)?.append(lines, size)
+        let disk = self.disk;
+        self.segment_for(lines)?.append(lines, disk)
     }
 
     fn seal(&mut self) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::*;
+use crate::config::Durability;
 
 /// Drives futures without a runtime: the writer is a thread of its own.
 fn wait<F: Future>(future: F) -> F::Output {
@@ -45,7 +46,7 @@ fn key() -> Arc<SigningKey> {
 }
 
 fn reopen(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
-    open(directory, segment_size, key())
+    open(directory, Disk { segment_size, durability: Durability::Sync }, key())
 }
 
 /// Makes a log's folder.

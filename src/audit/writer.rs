@@ -6,24 +6,22 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use jiff::Timestamp;
-
+use super::again::Again;
 use super::bell::{Attendance, Bell};
 use super::line::push_line;
 use super::pace::Pace;
+use super::queue::{Batch, Queue, Stop};
 use super::receipt::{Pending, State};
 use super::recent::Recent;
 use super::resume::Resume;
 use super::tree::Leaf;
 use super::tree::keeper::Keeper;
 use super::tree::note::SigningKey;
-use super::{Closed, Event, Kind, Receipt, Record, Sink, Trouble, receipt_text};
+use super::{Closed, Receipt, Record, Sink, Trouble, receipt_text};
 
-/// Records waiting to be written may take this much memory, bytes. Beyond it, calls are refused until the disk is back.
-const MAX_QUEUED: usize = 64 * 1024 * 1024;
 /// A buffer that grew beyond this in a rush is given back, bytes.
 const KEPT: usize = 4 * 1024 * 1024;
 
@@ -47,30 +45,13 @@ pub(super) struct Shared {
     coming: AtomicU64,
     /// Handshakes that came to their end since the last sync.
     arrived: AtomicU64,
-    /// Number of the record at position 1.
-    first: u64,
+    /// The highest position whose record is lost, or 0; read without the lock, before `durable` says anything of it.
+    pub(super) lost: AtomicU64,
     pub(super) recent: Recent,
     /// Signs receipts; none where there is no tree.
     key: Option<Arc<SigningKey>>,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
     pub(super) open: AtomicBool,
-}
-
-#[derive(Default)]
-pub(super) struct Queue {
-    batch: Batch,
-    /// Records ever appended.
-    appended: u64,
-    /// Of tasks on threads that do not attend to the log.
-    pub(super) wakers: Vec<(u64, Waker)>,
-    /// Of the threads that do.
-    bells: Vec<Bell>,
-    stop: Stop,
-    /// Set once, when the writer ends.
-    pub(super) end: Option<Closed>,
-    idle: bool,
-    /// The writer rests, and would go on at once for this many records when nobody can bring more.
-    resting: Option<usize>,
 }
 
 /// A call that is about to come.
@@ -83,32 +64,19 @@ impl Drop for Coming {
     }
 }
 
-/// Whether the writer is to end once nothing is left to write.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Stop {
-    #[default]
-    No,
-    /// In good order.
-    Seal,
-    /// Nobody holds the log any more.
-    LetGo,
-}
-
-/// Lines without number and entry, and where each ends.
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
 impl Log {
     /// Starts the writer.
     pub fn start(sink: Box<dyn Sink>, resume: Resume) -> io::Result<Self> {
+        Self::start_again(sink, resume, Again::never())
+    }
+
+    /// The same for a log that can be opened again when it could not be written for a while.
+    pub fn start_again(sink: Box<dyn Sink>, resume: Resume, again: Again) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
             durable: AtomicU64::new(0),
-            first: resume.next_seq,
+            lost: AtomicU64::new(0),
             recent: Recent::default(),
             key: resume.tree.as_ref().map(|tree| tree.key().clone()),
             coming: AtomicU64::new(0),
@@ -116,7 +84,8 @@ impl Log {
             open: AtomicBool::new(true),
         });
         let writer = shared.clone();
-        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || write(&writer, sink, resume))?;
+        let thread =
+            std::thread::Builder::new().name("audit".into()).spawn(move || write(&writer, sink, resume, again))?;
         Ok(Self(Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) })))
     }
 
@@ -165,7 +134,7 @@ impl Log {
     /// fetched so late that its leaf is not at hand any more.
     pub fn receipt_text(&self, receipt: &Receipt, signed: bool) -> Option<String> {
         let key = self.0.shared.key.as_ref()?;
-        receipt.leaf().map(|leaf| receipt_text::write(key, receipt.index(), leaf, signed))
+        receipt.known().map(|(index, leaf)| receipt_text::write(key, *index, leaf, signed))
     }
 
     /// Whether records can be kept.
@@ -232,13 +201,32 @@ impl Shared {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The number of the record at a position.
-    pub(super) fn index(&self, position: u64) -> u64 {
-        self.first + position - 1
+    /// Waits, while the log is closed; false when it is to stop.
+    pub(super) fn rests(&self, time: Duration) -> bool {
+        let going = |queue: &mut Queue| queue.stop == Stop::No;
+        let queue = lock(&self.queue);
+        let waited = self.work.wait_timeout_while(queue, time, going).unwrap_or_else(PoisonError::into_inner);
+        waited.0.stop == Stop::No
+    }
+
+    /// How many records were not taken since the log closed.
+    pub(super) fn refused(&self) -> u64 {
+        lock(&self.queue).refused
+    }
+
+    /// Takes records again. Whoever waited for one before was told that it is lost.
+    fn open_again(&self) {
+        let mut queue = lock(&self.queue);
+        if queue.stop == Stop::No {
+            (queue.end, queue.refused) = (None, 0);
+            self.recent.skip_to(queue.appended);
+            self.durable.store(queue.appended, Ordering::Release);
+            self.open.store(true, Ordering::Release);
+        }
     }
 
     fn wake_writer(&self, mut queue: MutexGuard<'_, Queue>) {
-        let wanted = std::mem::take(&mut queue.idle) || (queue.stop != Stop::No && queue.resting.take().is_some());
+        let wanted = std::mem::take(&mut queue.idle) || queue.is_stopped_while_resting();
         drop(queue);
         if wanted {
             self.work.notify_one();
@@ -246,49 +234,8 @@ impl Shared {
     }
 }
 
-impl Queue {
-    /// The record's position, from 1.
-    fn take(&mut self, record: &Record, under_way: u64) -> Result<u64, Closed> {
-        if let Some(end) = &self.end {
-            return Err(end.clone());
-        }
-        if self.stop != Stop::No {
-            return Err(Closed::Sealed);
-        }
-        if self.batch.bytes.len() > MAX_QUEUED {
-            return Err(Closed::Behind);
-        }
-        let position = self.push(record)?;
-        let queued = self.batch.ends.len();
-        if self.resting.is_some_and(|enough| queued >= enough && queued as u64 >= under_way) {
-            (self.resting, self.idle) = (None, true);
-        }
-        Ok(position)
-    }
-
-    fn push(&mut self, record: &Record) -> Result<u64, Closed> {
-        let before = self.batch.bytes.len();
-        if let Err(error) = record.write(&mut self.batch.bytes) {
-            // Writing into memory fails only when a field cannot be written as JSON, which none of ours is.
-            self.batch.bytes.truncate(before);
-            return Err(Closed::Broken(Trouble { why: format!("a record cannot be written as JSON: {error}").into() }));
-        }
-        self.batch.ends.push(self.batch.bytes.len());
-        self.appended += 1;
-        Ok(self.appended)
-    }
-
-    /// However much is queued: the end of the log is always on record.
-    fn push_stopped(&mut self) {
-        let mut record = Record::new(Kind::Gate, Timestamp::now());
-        record.event = Some(Event { code: "stopped", detail: "in good order".to_owned() });
-        // If it could not be written, verifying would say that the log is not sealed.
-        let _ = self.push(&record);
-    }
-}
-
 /// The writer. Whatever ends it, nobody waits in vain.
-fn write(shared: &Shared, sink: Box<dyn Sink>, resume: Resume) {
+fn write(shared: &Shared, mut sink: Box<dyn Sink>, mut resume: Resume, mut again: Again) {
     struct Ending<'a>(&'a Shared, Closed);
     impl Drop for Ending<'_> {
         fn drop(&mut self) {
@@ -297,16 +244,27 @@ fn write(shared: &Shared, sink: Box<dyn Sink>, resume: Resume) {
     }
     let gone = Trouble { why: "its writer is gone".into() };
     let mut ending = Ending(shared, Closed::Broken(gone));
-    ending.1 = match write_all(shared, sink, resume) {
-        Ok(()) => Closed::Sealed,
-        Err(error) => {
-            tracing::error!(%error, "the audit log cannot be written; every call is refused from now on");
-            Closed::Broken(Trouble { why: error.to_string().into() })
-        }
-    };
+    loop {
+        let mut kept = resume.next_seq;
+        let error = match write_all(shared, sink, resume, &mut kept) {
+            Ok(()) => {
+                ending.1 = Closed::Sealed;
+                return;
+            }
+            Err(error) => error,
+        };
+        tracing::error!(%error, "the audit log cannot be written; every call is refused until it can");
+        ending.1 = Closed::Broken(Trouble { why: error.to_string().into() });
+        end(shared, &ending.1);
+        let Some(opened) = again.open(shared, kept, &error) else { return };
+        (sink, resume) = opened;
+        shared.open_again();
+        tracing::info!("the audit log can be written again");
+    }
 }
 
-fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Result<()> {
+/// Writes until it is told to stop, or cannot. `kept` is the number behind the last record that is durable.
+fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume, kept: &mut u64) -> io::Result<()> {
     let Resume { next_seq: mut seq, mut salts, tree } = resume;
     let mut keeper = tree.map(Keeper::start).transpose()?;
     let (mut taken, mut lines, mut leaves) = (Batch::default(), Vec::new(), Vec::<Leaf>::new());
@@ -328,7 +286,8 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume) -> io::Re
         }
         keeper.as_ref().map_or(Ok(()), Keeper::check)?;
         sink.append(&lines)?;
-        shared.recent.remember(&leaves);
+        shared.recent.remember(*kept, &leaves);
+        *kept = seq;
         publish(shared, taken.ends.len() as u64);
         keeper.as_ref().map_or(Ok(()), |keeper| keeper.take(&leaves))?;
         lines.clear();
@@ -375,9 +334,9 @@ fn publish(shared: &Shared, count: u64) {
 fn end(shared: &Shared, how: &Closed) {
     let mut queue = lock(&shared.queue);
     shared.open.store(false, Ordering::Release);
-    queue.end = Some(how.clone());
-    // Nothing of it was acknowledged, and nothing will be.
-    queue.batch = Batch::default();
+    if let Some(lost) = queue.close(shared.durable.load(Ordering::Acquire), how) {
+        shared.lost.store(lost, Ordering::Release);
+    }
     let waiting = std::mem::take(&mut queue.wakers);
     queue.bells.iter().for_each(|bell| bell.notify_one());
     drop(queue);

@@ -2,7 +2,7 @@
 //! text of a profile's file comes through a closure.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use toml::de::{DeTable, Deserializer};
 use super::desk::Desk;
 use super::file::{AdminFile, AuditFile, FileConfig, ListenFile};
 use super::quantity::{parse_duration, parse_size, show_size};
-use super::{Admin, Audit, Config, Listen, Problems, Wrong};
+use super::{Admin, Audit, Config, Durability, Listen, Problems, Wrong};
 use super::{defaults, integration, known, nearest, upstream, url, vault};
 
 /// Gives the text of a profile's file (the path is joined to `base_dir` already), or why there is none.
@@ -126,11 +126,19 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
         bytes if bytes >= 1 << 16 => Ok(bytes),
         _ => Err(Wrong::new(format!("`{text}` is too small for a segment"), "64KiB is the least, 64MiB the default")),
     };
+    let reserve = |text: &str| if text == "none" { Ok(None) } else { parse_size(text).map(NonZeroU64::new) };
+    let durability = |text: &str| match text {
+        "sync" => Ok(Durability::Sync),
+        "os" => Ok(Durability::Os),
+        _ => Err(Wrong::new(format!("`{text}` is no durability"), "write `sync` or `os`")),
+    };
     Audit {
         directory: desk.path("audit.directory", file.directory, defaults::AUDIT_DIRECTORY),
         hash_key: desk.path("audit.hash_key", file.hash_key, defaults::AUDIT_HASH_KEY),
         signing_key: desk.path("audit.signing_key", file.signing_key, defaults::AUDIT_SIGNING_KEY),
         segment_size: desk.read("audit.segment_size", file.segment_size, defaults::SEGMENT_SIZE, segment_size),
+        reserve: desk.read("audit.reserve", file.reserve, NonZeroU64::new(defaults::RESERVE), reserve),
+        durability: desk.read("audit.durability", file.durability, Durability::default(), durability),
     }
 }
 

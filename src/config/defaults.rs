@@ -92,5 +92,8 @@ pub(super) const AUDIT_DIRECTORY: &str = "audit";
 pub(super) const AUDIT_HASH_KEY: &str = "audit-hash.key";
 pub(super) const AUDIT_SIGNING_KEY: &str = "audit-signing.key";
 
+/// Bytes. Hundreds of records: room for the log's last words, and some to begin with again.
+pub(super) const RESERVE: u64 = 1 << 20;
+
 /// Bytes. Some 60,000 calls: small enough to copy, verify and ship in one go.
 pub(super) const SEGMENT_SIZE: u64 = 64 << 20;

@@ -208,6 +208,10 @@ pub(super) struct AuditFile {
     pub(super) signing_key: Option<Field<String>>,
     /// A segment is closed and a new one begun at this size: `64MiB`.
     pub(super) segment_size: Option<Field<String>>,
+    /// Room on the disk that lets the log say that the disk is full: `1MiB`, or `none`.
+    pub(super) reserve: Option<Field<String>>,
+    /// When a record counts as kept: `sync`, on the disk; `os`, handed to the system.
+    pub(super) durability: Option<Field<String>>,
 }
 
 /// `[admin]`

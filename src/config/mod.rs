@@ -19,7 +19,7 @@ mod url;
 mod vault;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -321,6 +321,20 @@ pub struct Audit {
     pub signing_key: PathBuf,
     /// A segment is closed and a new one begun at this size, bytes.
     pub segment_size: u64,
+    /// When a record counts as kept.
+    pub durability: Durability,
+    /// Room that lets the log say that the disk is full, bytes; none for none.
+    pub reserve: Option<NonZeroU64>,
+}
+
+/// When a record counts as kept, and its reply may end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk: it outlives a power cut.
+    #[default]
+    Sync,
+    /// With the operating system: it outlives the gate, and a power cut only from the next checkpoint on.
+    Os,
 }
 
 impl Audit {

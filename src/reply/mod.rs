@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
-use crate::audit::{Closed, Outcome, Receipt};
+use crate::audit::{Closed, Http, Outcome, Receipt};
 use crate::entry::Entry;
 use crate::refusal::{RECORD_HEADER, Refusal};
 use crate::upstream::UpstreamError;
@@ -24,7 +24,8 @@ pub use take_in::take_in;
 /// Says of a call that left for the upstream that nobody knows here what became of it.
 const OUTCOME_HEADER: &str = "keygate-outcome";
 
-/// The record's number and its leaf in the tree. A reply whose head leaves before its record is written has none.
+/// The record's number and its leaf in the tree. A reply whose head leaves before its record is written has it behind its
+/// body, if its client reads what stands there.
 const RECEIPT_HEADER: HeaderName = HeaderName::from_static(crate::audit::RECEIPT_HEADER);
 
 /// A reply that has passed every check, without its receipt.
@@ -101,7 +102,14 @@ pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<Reply
     entry.record.status = Some(reply.head.status.as_u16());
     match reply.content {
         Content::Stream(source) => {
-            let body = ReplyBody::Stream(Box::new(Streaming::new(*source, entry)));
+            // With a known length, HTTP/1.1 has no place for them.
+            let room = entry.record.http == Some(Http::H2) || !reply.head.headers.contains_key(header::CONTENT_LENGTH);
+            let trailers = entry.takes_trailers() && room;
+            if trailers {
+                let name = HeaderValue::from_static(crate::audit::RECEIPT_HEADER);
+                reply.head.headers.insert(header::TRAILER, name);
+            }
+            let body = ReplyBody::Stream(Box::new(Streaming::new(*source, entry, trailers)));
             http::Response::from_parts(reply.head, body)
         }
         Content::Whole(body) => {

@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{BodyTimes, Sealed};
+use super::{BodyTimes, RECEIPT_HEADER, Sealed};
 use crate::audit::{Outcome, Pending};
 use crate::body::{Hold, Scrub};
 use crate::entry::Entry;
@@ -42,12 +43,16 @@ pub struct Streaming {
     entry: Entry,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the receipt goes behind the body.
+    trailers: bool,
 }
 
 enum Stage {
     Start,
     Reading,
     Committing(Pending),
+    /// Everything was sent but this.
+    Trailing(HeaderValue),
     Done,
 }
 
@@ -59,8 +64,8 @@ pub struct Cut;
 type Polled = Poll<Option<Result<Frame<Bytes>, Cut>>>;
 
 impl Streaming {
-    pub(super) fn new(source: Source, entry: Entry) -> Self {
-        Self { source, hold: Hold::default(), next: None, entry, stage: Stage::Start, timer: None }
+    pub(super) fn new(source: Source, entry: Entry, trailers: bool) -> Self {
+        Self { source, hold: Hold::default(), next: None, entry, stage: Stage::Start, timer: None, trailers }
     }
 
     fn emit(&mut self, bytes: Bytes) -> Polled {
@@ -151,10 +156,22 @@ impl Streaming {
         match receipt {
             Err(_closed) => Poll::Ready(Some(Err(Cut))),
             Ok(receipt) => {
+                if let Some(text) = self.entry.receipt_header(&receipt).filter(|_| self.trailers) {
+                    self.stage = Stage::Trailing(text);
+                }
                 let last = sealed.release(receipt);
-                Poll::Ready((!last.is_empty()).then(|| Ok(Frame::data(last))))
+                if last.is_empty() { self.trail() } else { Poll::Ready(Some(Ok(Frame::data(last)))) }
             }
         }
+    }
+}
+
+impl Streaming {
+    fn trail(&mut self) -> Polled {
+        let Stage::Trailing(text) = std::mem::replace(&mut self.stage, Stage::Done) else { return Poll::Ready(None) };
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert(RECEIPT_HEADER, text);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 }
 
@@ -178,6 +195,7 @@ impl Body for ReplyBody {
         match streaming.stage {
             Stage::Start | Stage::Reading => streaming.read(cx),
             Stage::Committing(_) => streaming.finish(cx),
+            Stage::Trailing(_) => streaming.trail(),
             Stage::Done => Poll::Ready(None),
         }
     }

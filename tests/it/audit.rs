@@ -1,14 +1,11 @@
 //! On the record: no complete reply without its record, whatever happens to the client, the gate or the disk.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::harness::command::run;
-use crate::harness::{Merchant, Proxy, Request, have, until};
+use crate::harness::{Merchant, Proxy, Request, until};
 
 fn verify(proxy: &mut Proxy) -> crate::harness::command::Ran {
     proxy.keygate(&["audit", "verify"], b"")
@@ -115,8 +112,8 @@ fn an_intent_without_an_outcome_is_reported_as_unknown_after_a_crash() {
     assert!(ran.stdout.contains(&id), "the report does not name the call: {ran}");
 }
 
-/// Whatever is done to the log, the gate must answer 503 and forward nothing from then on.
-fn the_gate_closes(proxy: &Proxy, merchant: &Merchant) {
+/// Whatever is done to the log, the gate must answer 503 and forward nothing.
+pub fn the_gate_closes(proxy: &Proxy, merchant: &Merchant) {
     let client = proxy.client("webshop");
     let refused = until("a refusal because of the log", || {
         let reply = client.try_call(&Request::new("GET", "/api/v2/orders")).ok()?;
@@ -174,7 +171,7 @@ fn the_gate_closes_when_its_log_may_not_grow_and_loses_nothing() {
     a_full_log_loses_nothing(&mut proxy, &merchant);
 }
 
-fn a_full_log_loses_nothing(proxy: &mut Proxy, merchant: &Merchant) {
+pub fn a_full_log_loses_nothing(proxy: &mut Proxy, merchant: &Merchant) {
     let client = proxy.client("webshop");
     let mut ids = Vec::new();
     let refused = loop {
@@ -191,50 +188,6 @@ fn a_full_log_loses_nothing(proxy: &mut Proxy, merchant: &Merchant) {
         proxy.audit().of_kind("call").iter().map(|line| line.text("id").to_owned()).collect();
     assert!(!ids.is_empty() && ids.iter().all(|id| kept.contains(id)), "a reply without its record");
     end(proxy);
-}
-
-/// A small disk of its own, mounted over the audit folder.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(folder: &'a Path) -> Option<Self> {
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs"]).arg(folder);
-        (run(command, b"").code == Some(0)).then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let mut command = Command::new("umount");
-        command.arg("--lazy").arg(self.0);
-        run(command, b"");
-    }
-}
-
-fn copy_files(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
-#[test]
-fn the_gate_closes_when_the_disk_is_full_and_loses_nothing() {
-    let merchant = Merchant::content();
-    let mut proxy = Proxy::prepare(&merchant.target(), |setup| {
-        setup.integration("webshop", crate::harness::proxy::EVERYDAY);
-    });
-    let folder = proxy.audit().directory().to_owned();
-    let aside = tempfile::tempdir().unwrap();
-    copy_files(&folder, aside.path());
-    let disk = SmallDisk::mount(&folder);
-    if !have("the right to mount a small disk", disk.is_some()) {
-        return;
-    }
-    copy_files(aside.path(), &folder);
-    proxy.run();
-    a_full_log_loses_nothing(&mut proxy, &merchant);
-    drop(disk);
 }
 
 #[test]

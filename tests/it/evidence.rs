@@ -169,6 +169,61 @@ fn a_receipt_names_the_record_and_a_forged_one_of_the_upstream_does_not_pass() {
     assert_eq!(refused.header("keygate-receipt").split(' ').count(), 3, "a refusal has a receipt too");
 }
 
+/// Answers with 200 KB whose length nobody is told before.
+fn long_replies() -> Merchant {
+    Merchant::start(|exchange| {
+        exchange.body()?;
+        exchange.send("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        for _ in 0..20 {
+            exchange.send(format!("2710\r\n{}\r\n", "x".repeat(10_000)))?;
+        }
+        exchange.send("0\r\n\r\n")
+    })
+}
+
+#[test]
+fn a_long_reply_has_its_receipt_behind_its_body_for_clients_that_read_there() {
+    let merchant = long_replies();
+    let mut proxy = Proxy::open(&merchant.target());
+    let request = Request::new("GET", "/api/v2/orders").header("connection", "close");
+    let mut plain = proxy.client("webshop").connect();
+    plain.start(&request);
+    assert!(!String::from_utf8_lossy(&plain.rest()).contains("keygate-receipt"), "nobody asked for it");
+    let mut asking = proxy.client("webshop").connect();
+    asking.start(&request.header("te", "trailers"));
+    let text = String::from_utf8_lossy(&asking.rest()).into_owned();
+    let (head, rest) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("trailer: keygate-receipt"), "{head}");
+    let receipt = rest.rsplit_once("0\r\nkeygate-receipt: ").expect("no receipt behind the body").1.trim();
+    let id = head.split("keygate-record: ").nth(1).unwrap().lines().next().unwrap();
+    assert_eq!(receipt.split(' ').nth(1).unwrap(), proxy.audit().find(id).unwrap().number("seq").to_string());
+    proxy.stop();
+    let kept = proxy.directory().join("receipts");
+    fs::write(&kept, receipt).unwrap();
+    proxy.keygate(&["audit", "verify", "--receipts", &kept.display().to_string()], b"").ok();
+}
+
+#[test]
+fn a_long_reply_over_http_2_has_its_receipt_behind_its_body() {
+    let merchant = long_replies();
+    let proxy = Proxy::open(&merchant.target());
+    if !have("curl", found("curl")) {
+        return;
+    }
+    let url = format!("https://localhost:{}/api/v2/orders", proxy.address().port());
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--http2", "--output", "/dev/null", "--dump-header", "-"]);
+    command.arg("--cacert").arg(proxy.directory().join("ca.pem"));
+    command.args(["--header", "TE: trailers", "--header", &format!("X-CE-KEY: {}", proxy.key("webshop")), &url]);
+    let head = run(command, b"").ok();
+    assert!(head.starts_with("HTTP/2 200"), "{head}");
+    let receipt = head
+        .lines()
+        .find_map(|line| line.strip_prefix("keygate-receipt: "))
+        .unwrap_or_else(|| panic!("no receipt: {head}"));
+    assert_eq!(receipt.split(' ').count(), 3, "{head}");
+}
+
 #[test]
 fn gos_reference_accepts_checkpoint_tiles_and_proofs() {
     let library = Path::new("/usr/share/gocode/src/golang.org/x/mod/sumdb");

@@ -11,6 +11,7 @@ mod architecture;
 mod audit;
 mod cli;
 mod clients;
+mod closed;
 mod corpus;
 mod descriptors;
 mod doctor;

@@ -127,7 +127,10 @@ fn a_log_whose_segments_are_gone_is_not_begun_anew() {
 fn a_log_is_not_continued_with_another_key() {
     let crash = Crash::new(2, 0);
     let other = Arc::new(SigningKey::of_a_log().unwrap());
-    assert!(matches!(open(&crash.origin, 1 << 20, other), Err(OpenError::Damaged { .. })));
+    assert!(matches!(
+        open(&crash.origin, Disk { segment_size: 1 << 20, durability: Durability::Sync }, other),
+        Err(OpenError::Damaged { .. })
+    ));
 }
 
 #[test]

@@ -141,6 +141,25 @@ fn a_forgotten_salt_leaves_the_tree_and_the_proofs_whole() {
 }
 
 #[test]
+fn records_that_only_the_system_has_are_synced_before_they_are_signed_for() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let disk = Disk { segment_size: 4_000, durability: Durability::Os };
+    let (sink, resume, _) = open(&directory, disk, key()).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    for _ in 0..40 {
+        wait(log.append(&record(Kind::Call))).unwrap();
+    }
+    signed_for(&directory, 40);
+    drop(log);
+    assert!(segment::list(&directory).unwrap().len() > 2);
+    let (log, recovered) = log_in(&directory);
+    assert!(!recovered.stopped && recovered.unsigned == 0);
+    log.seal().unwrap();
+    assert!(check(&directory).complete);
+}
+
+#[test]
 fn a_witness_cosigns_what_continues_and_refuses_what_does_not() {
     let folder = fresh();
     let directory = folder.path().join("audit");

@@ -4,7 +4,7 @@
 //! rests on is durable: who finds it finds its tiles.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::Leaf;
 use super::merkle::Edge;
 use super::note::{Checkpoint, SigningKey};
 use super::tiles::{self, Kind, Stored};
-use crate::audit::segment::sync_folder;
+use crate::audit::segment::{list, number, sync_folder};
 use crate::vault::private_file::{PRIVATE, replace};
 
 /// The newest checkpoint, as tlog-tiles names it.
@@ -42,6 +42,8 @@ pub(in crate::audit) struct Store {
     outdated: Vec<PathBuf>,
     signed: u64,
     noted: Option<Instant>,
+    /// Whether the records are not synced yet when they come here, and the first of the segment from which on.
+    unsynced: Option<u64>,
 }
 
 impl Store {
@@ -63,6 +65,7 @@ impl Store {
             outdated: Vec::new(),
             signed: 0,
             noted: None,
+            unsynced: None,
         }
     }
 
@@ -83,6 +86,21 @@ impl Store {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the tiles do not hash to the checkpoint"));
         }
         Ok(Self { edge, bundle, partial, signed: signed.size, ..Self::empty(directory, key) })
+    }
+
+    /// Whether records come here that only the system has yet: then they are synced before a checkpoint is signed for them.
+    pub(in crate::audit) fn syncs_records(&mut self, wanted: bool) {
+        self.unsynced = wanted.then_some(0);
+    }
+
+    /// Syncs the segments that may hold records which are not on the disk.
+    fn sync_records(&mut self) -> io::Result<()> {
+        let Some(from) = self.unsynced else { return Ok(()) };
+        for path in list(&self.directory)?.iter().filter(|path| number(path) >= from) {
+            File::open(path)?.sync_data()?;
+            self.unsynced = Some(number(path));
+        }
+        Ok(())
     }
 
     /// The tree so far.
@@ -177,6 +195,7 @@ impl Store {
     /// Writes what is not full yet, makes all of it durable, and signs a checkpoint over it. The last one of a run goes
     /// into the history as well. After an error it may be called again.
     pub(in crate::audit) fn publish(&mut self, last: bool) -> io::Result<()> {
+        self.sync_records()?;
         self.flush()?;
         self.write_partial()?;
         self.sync_folders()?;

@@ -1,7 +1,7 @@
 //! A piece of a segment, read and hashed on its own: what needs no neighbour. Pieces are read by several threads.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -90,16 +90,16 @@ impl Piece {
     }
 
     /// Reads the lines that begin in it, the last one to its end.
-    pub(super) fn read(&self, salts: &SaltFiles, reader: &mut SaltReader) -> io::Result<Read> {
-        let file = File::open(&self.path)?;
+    pub(super) fn read(&self, salts: &SaltFiles, reader: &mut SaltReader, bytes: &mut Vec<u8>) -> io::Result<Read> {
+        let mut file = File::open(&self.path)?;
         // One byte more in front tells whether a line begins there.
         let from = self.from.saturating_sub(1);
-        let mut bytes = vec![0; usize::try_from(self.to - from).unwrap_or(0)];
-        let read = fill(&file, &mut bytes, from)?;
-        bytes.truncate(read);
+        bytes.clear();
+        file.seek(SeekFrom::Start(from))?;
+        (&file).take(self.to - from).read_to_end(bytes)?;
         let skip = match self.from {
             0 => 0,
-            _ => match memchr::memchr(b'\n', &bytes) {
+            _ => match memchr::memchr(b'\n', bytes) {
                 Some(at) => at + 1,
                 None => return Ok(Read { length: self.to - self.from, ..Read::default() }),
             },
@@ -137,7 +137,7 @@ fn fill(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
 
 /// Reads whole lines, up to what is none.
 pub(super) fn lines(bytes: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Read {
-    let mut read = Read::default();
+    let mut read = Read { rows: Vec::with_capacity(bytes.len() / 512), ..Read::default() };
     let mut from = 0;
     while from < bytes.len() {
         let rest = &bytes[from..];

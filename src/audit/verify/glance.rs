@@ -18,25 +18,33 @@ pub(in crate::audit) enum Glance<'a> {
 
 /// `{"time":"…","id":"…","kind":"…"`
 pub(in crate::audit) fn glance(line: &[u8]) -> Option<Glance<'_>> {
-    let head = &line[..line.len().min(160)];
-    let id = after(head, b"\"id\":\"")?;
-    let kind = after(head, b"\"kind\":\"")?;
+    let (_, rest) = quoted(line, b"{\"time\":\"")?;
+    let (id, rest) = quoted(rest, b",\"id\":\"")?;
+    let (kind, rest) = quoted(rest, b",\"kind\":\"")?;
+    let id = std::str::from_utf8(id).ok()?;
     Some(match kind {
-        "intent" => Glance::Intent(id),
-        "call" => Glance::Call(id),
-        "gate" => match after(line, b"\"event\":{\"code\":\"") {
-            Some("stopped") => Glance::Stopped,
-            Some("started" | "recovered") => Glance::Began,
+        b"intent" => Glance::Intent(id),
+        b"call" => Glance::Call(id),
+        b"gate" => match event(rest) {
+            Some(b"stopped") => Glance::Stopped,
+            Some(b"started" | b"recovered") => Glance::Began,
             _ => Glance::Other,
         },
         _ => Glance::Other,
     })
 }
 
-fn after<'a>(text: &'a [u8], mark: &[u8]) -> Option<&'a str> {
-    let from = memmem::find(text, mark)? + mark.len();
-    let to = from + memchr::memchr(b'"', &text[from..])?;
-    std::str::from_utf8(&text[from..to]).ok()
+/// What stands behind a mark up to the next quote, and what stands behind that.
+fn quoted<'a>(text: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let text = text.strip_prefix(mark)?;
+    let end = memchr::memchr(b'"', text)?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
+fn event(text: &[u8]) -> Option<&[u8]> {
+    const EVENT: &[u8] = b"\"event\":{\"code\":\"";
+    let at = memmem::find(text, EVENT)?;
+    quoted(&text[at..], EVENT).map(|(code, _)| code)
 }
 
 /// When a record was written, milliseconds since 1970. Its `time` is when the call began, and calls end in another order;
@@ -81,18 +89,26 @@ fn millis(text: &[u8]) -> Option<i64> {
     Some((days * 86_400 + seconds) * 1000 + fraction)
 }
 
-/// The sum of a record's `micros`; 0 when it has none.
+/// The sum of a record's `micros`; 0 when it has none. No other object stands behind it in a call's record.
 fn spent(line: &[u8]) -> Option<i64> {
-    const MICROS: &[u8] = b",\"micros\":{";
-    let Some(at) = memmem::rfind(line, MICROS) else { return Some(0) };
-    let fields = &line[at + MICROS.len()..];
-    let fields = std::str::from_utf8(&fields[..memchr::memchr(b'}', fields)?]).ok()?;
-    let mut sum = 0;
-    for field in fields.split(',') {
-        let micros: u32 = field.split_once(':')?.1.parse().ok()?;
-        sum += i64::from((micros < u32::MAX).then_some(micros)?);
+    let Some(at) = memchr::memrchr(b'{', line).filter(|at| line[..*at].ends_with(b",\"micros\":")) else {
+        return Some(0);
+    };
+    let (mut sum, mut number, mut digits) = (0i64, 0i64, false);
+    for byte in &line[at + 1..] {
+        match byte {
+            b'0'..=b'9' => (number, digits) = (number.saturating_mul(10).saturating_add(i64::from(byte - b'0')), true),
+            _ if digits => {
+                sum = sum.saturating_add(Some(number).filter(|number| *number < i64::from(u32::MAX))?);
+                (number, digits) = (0, false);
+            }
+            _ => {}
+        }
+        if *byte == b'}' {
+            return Some(sum);
+        }
     }
-    Some(sum)
+    None
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn in_order(
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut reader = SaltReader::default();
+                let (mut reader, mut bytes) = (SaltReader::default(), Vec::new());
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let Some(piece) = pieces.get(n) else { return };
@@ -132,7 +132,7 @@ fn in_order(
                     if over.load(Ordering::Relaxed) {
                         return;
                     }
-                    shelf.put(n, piece.read(salts, &mut reader));
+                    shelf.put(n, piece.read(salts, &mut reader, &mut bytes));
                 }
             });
         }

@@ -13,7 +13,7 @@ const STATUSES: [u16; 29] = [
 ];
 
 /// Header names that may reach a client.
-const HEADERS: [&str; 33] = [
+const HEADERS: [&str; 34] = [
     "accept-ranges",
     "age",
     "allow",
@@ -39,6 +39,7 @@ const HEADERS: [&str; 33] = [
     "retry-after",
     "server",
     "strict-transport-security",
+    "trailer",
     "transfer-encoding",
     "vary",
     "www-authenticate",

@@ -1,0 +1,149 @@
+//! What the log costs: `cargo bench --bench audit [-- FOLDER]`. Prints a table; the folder says on which disk (default: the
+//! system's temporary one).
+//!
+//! A current-thread runtime plays a worker: 64 tasks hand a record over and wait for its receipt, as calls do.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on must say so")]
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use keygate::audit::{
+    Directory, Disk, Http, Kind, Known, Log, Outcome, Proof, Record, SigningKey, Steps, TlsFacts, TlsText, Verdict,
+    open, verify,
+};
+use keygate::config::Durability;
+
+const WAITERS: usize = 64;
+const RECORDS: usize = 600_000;
+
+fn main() {
+    let place = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).map(PathBuf::from);
+    let folder = tempfile::tempdir_in(place.unwrap_or_else(std::env::temp_dir)).unwrap();
+    println!("| what | figure |\n| --- | ---: |");
+    println!("| `fdatasync` of 4 KiB on this disk, median | {} µs |", sync_time(folder.path()).as_micros());
+    for durability in [Durability::Sync, Durability::Os] {
+        let directory = folder.path().join(format!("{durability:?}"));
+        let key = Arc::new(SigningKey::of_a_log().unwrap());
+        Directory::init(&directory, SigningKey::parse(&key.text()).unwrap()).unwrap();
+        write(&directory, &key, durability);
+        if durability == Durability::Sync {
+            sizes(&directory);
+            check(&directory, &key);
+        }
+    }
+}
+
+/// How long the disk itself takes.
+fn sync_time(folder: &Path) -> Duration {
+    let mut file = tempfile::tempfile_in(folder).unwrap();
+    let mut times: Vec<Duration> = (0..200)
+        .map(|_| {
+            file.seek(SeekFrom::Start(0)).unwrap();
+            file.write_all(&[1; 4096]).unwrap();
+            let began = Instant::now();
+            file.sync_data().unwrap();
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn write(directory: &Path, key: &Arc<SigningKey>, durability: Durability) {
+    let disk = Disk { segment_size: 64 << 20, durability };
+    let (sink, resume, _) = open(directory, disk, key.clone()).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let tls: Arc<TlsText> = TlsFacts {
+        version: Some("1.3"),
+        cipher: Some("TLS13_AES_128_GCM_SHA256"),
+        group: Some("X25519MLKEM768"),
+        sni: Some("gate.internal".to_owned()),
+        ..TlsFacts::default()
+    }
+    .into();
+    let local = tokio::task::LocalSet::new();
+    let (began, before) = (Instant::now(), cpu());
+    local.block_on(&runtime, async {
+        tokio::task::spawn_local(log.clone().attend());
+        let tasks: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                let (log, tls) = (log.clone(), tls.clone());
+                tokio::task::spawn_local(async move {
+                    for _ in 0..RECORDS / WAITERS {
+                        let receipt = log.append_among(&record(&tls), WAITERS as u64).await.unwrap();
+                        assert!(log.receipt_text(&receipt, false).is_some(), "a receipt came too late");
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    let (took, used) = (began.elapsed(), cpu().saturating_sub(before));
+    log.seal().unwrap();
+    let per = |time: Duration| time.as_secs_f64() * 1e6 / RECORDS as f64;
+    println!("| `{durability:?}`: records/s with {WAITERS} waiters, receipts written | {:.0} |", 1e6 / per(took));
+    println!("| `{durability:?}`: processor time per record, all threads | {:.2} µs |", per(used));
+}
+
+fn sizes(directory: &Path) {
+    let each = |folder: &Path| size(folder) as f64 / RECORDS as f64;
+    let segments = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
+    let segments: u64 = segments.filter(|path| path.is_file()).map(|path| fs::metadata(path).unwrap().len()).sum();
+    println!("| bytes per record: segments | {:.0} |", segments as f64 / RECORDS as f64);
+    println!("| bytes per record: tiles | {:.0} |", each(&directory.join("tile")));
+    println!("| bytes per record: salts | {:.3} |", each(&directory.join("salts")));
+}
+
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    entries.map(|path| if path.is_dir() { size(&path) } else { fs::metadata(&path).unwrap().len() }).sum()
+}
+
+fn check(directory: &Path, key: &SigningKey) {
+    let known = Known { key: Some(key.verifier().clone()), ..Known::default() };
+    let (began, before) = (Instant::now(), cpu());
+    let report = verify(directory, &known, |_| ()).unwrap();
+    let (took, used) = (began.elapsed(), cpu().saturating_sub(before));
+    assert!(report.complete, "{report:?}");
+    let rate = |time: Duration| report.records as f64 / time.as_secs_f64() / 1e6;
+    println!("| verify: million records/s | {:.2} |", rate(took));
+    println!("| verify: million records/s of processor time | {:.2} |", rate(used));
+}
+
+/// Processor time of this process.
+fn cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+/// A read as most calls are.
+fn record(tls: &Arc<TlsText>) -> Record {
+    let mut record = Record::new(Kind::Call, Timestamp::now());
+    record.integration = Some("webshop".into());
+    record.proof = Some(Proof::Header);
+    record.peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
+    record.tls = Some(tls.clone());
+    record.http = Some(Http::H1);
+    record.method = Some("GET".into());
+    record.endpoint = Some("GET /v2/orders".into());
+    record.verdict = Some(Verdict::Allowed);
+    record.rule = Some("orders:read".into());
+    record.status = Some(200);
+    record.upstream = Some("acme".into());
+    record.upstream_status = Some(200);
+    record.credential = Some(("acme".into(), 1));
+    record.bytes_out = 1024;
+    record.outcome = Some(Outcome::Complete);
+    record.micros = Some(Steps { decide: 30, intent: 0, upstream: 900, body: 12 });
+    record
+}

@@ -1,0 +1,120 @@
+//! What waits to be written, and who waits for it.
+
+use std::task::Waker;
+
+use jiff::Timestamp;
+
+use super::bell::Bell;
+use super::{Closed, Event, Kind, Record, Trouble};
+
+/// Records waiting to be written may take this much memory, bytes. Beyond it, calls are refused until the disk is back.
+const MAX_QUEUED: usize = 64 * 1024 * 1024;
+/// How many times that the log closed are remembered for whoever waits since then.
+const LOST: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) batch: Batch,
+    /// Records ever appended.
+    pub(super) appended: u64,
+    /// Of tasks on threads that do not attend to the log.
+    pub(super) wakers: Vec<(u64, Waker)>,
+    /// Of the threads that do.
+    pub(super) bells: Vec<Bell>,
+    pub(super) stop: Stop,
+    /// Set while the log is closed, and when the writer ends.
+    pub(super) end: Option<Closed>,
+    /// Positions whose records could not be kept, and why: after each from, up to each to.
+    lost: Vec<(u64, u64, Closed)>,
+    /// Records that were not taken since the log closed.
+    pub(super) refused: u64,
+    pub(super) idle: bool,
+    /// The writer rests, and would go on at once for this many records when nobody can bring more.
+    pub(super) resting: Option<usize>,
+}
+
+/// Whether the writer is to end once nothing is left to write.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Stop {
+    #[default]
+    No,
+    /// In good order.
+    Seal,
+    /// Nobody holds the log any more.
+    LetGo,
+}
+
+/// Lines without number and entry, and where each ends.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) ends: Vec<usize>,
+}
+
+impl Queue {
+    /// Whether the writer, or who waits to open the log again, has to hear that it is to stop.
+    pub(super) fn is_stopped_while_resting(&mut self) -> bool {
+        self.stop != Stop::No && (self.resting.take().is_some() || self.end.is_some())
+    }
+
+    /// The record's position, from 1.
+    pub(super) fn take(&mut self, record: &Record, under_way: u64) -> Result<u64, Closed> {
+        if let Some(end) = &self.end {
+            self.refused += 1;
+            return Err(end.clone());
+        }
+        if self.stop != Stop::No {
+            return Err(Closed::Sealed);
+        }
+        if self.batch.bytes.len() > MAX_QUEUED {
+            return Err(Closed::Behind);
+        }
+        let position = self.push(record)?;
+        let queued = self.batch.ends.len();
+        if self.resting.is_some_and(|enough| queued >= enough && queued as u64 >= under_way) {
+            (self.resting, self.idle) = (None, true);
+        }
+        Ok(position)
+    }
+
+    fn push(&mut self, record: &Record) -> Result<u64, Closed> {
+        let before = self.batch.bytes.len();
+        if let Err(error) = record.write(&mut self.batch.bytes) {
+            // Writing into memory fails only when a field cannot be written as JSON, which none of ours is.
+            self.batch.bytes.truncate(before);
+            return Err(Closed::Broken(Trouble { why: format!("a record cannot be written as JSON: {error}").into() }));
+        }
+        self.batch.ends.push(self.batch.bytes.len());
+        self.appended += 1;
+        Ok(self.appended)
+    }
+
+    /// Why a record is lost, if it is.
+    pub(super) fn lost(&self, position: u64) -> Option<Closed> {
+        let lost = self.lost.iter().find(|(from, to, _)| (from + 1..=*to).contains(&position));
+        lost.map(|(_, _, why)| why.clone())
+    }
+
+    /// Takes nothing more, and lets go of what is not durable: nothing of it was acknowledged, and nothing will be. The
+    /// highest position that is lost with it, if any.
+    pub(super) fn close(&mut self, durable: u64, why: &Closed) -> Option<u64> {
+        let lost = (durable < self.appended).then_some(self.appended);
+        if lost.is_some() {
+            self.lost.push((durable, self.appended, why.clone()));
+            // What happened long ago nobody waits for any more.
+            let over = self.lost.len().saturating_sub(LOST);
+            self.lost.drain(..over);
+        }
+        self.end = Some(why.clone());
+        self.batch = Batch::default();
+        lost
+    }
+
+    /// However much is queued: the end of the log is always on record.
+    pub(super) fn push_stopped(&mut self) {
+        let mut record = Record::new(Kind::Gate, Timestamp::now());
+        record.event = Some(Event { code: "stopped", detail: "in good order".to_owned() });
+        // If it could not be written, verifying would say that the log is not sealed.
+        let _ = self.push(&record);
+    }
+}
