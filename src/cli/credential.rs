@@ -9,7 +9,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config, Upstream, Wrong};
-use crate::vault::{OpenRequest, Secret, StoredCredential, Terms};
+use crate::vault::{OpenRequest, Rotation, Secret, StoredCredential, Terms};
 
 use super::hand_over;
 use super::output::{self, meant, names, quoted, table};
@@ -208,6 +208,12 @@ fn list(args: &List, path: &Path) -> Result<(), Failure> {
     let stored = store.list()?;
     for OpenRequest { id, bound_to, until } in store.requests()? {
         output::note(&format!("`{id}` for {bound_to} is asked for: a sealed key is taken until {until}\n"));
+    }
+    for facts in &stored {
+        if let Some(Rotation { phase, old, new, .. }) = store.rotation(&facts.id)? {
+            let id = &facts.id;
+            output::note(&format!("`{id}` is being rotated from version {old} to {new}: phase `{phase}`\n"));
+        }
     }
     let entries = stored.into_iter().map(|facts| Entry { used_by: users(&config, &facts.id), facts });
     if args.json {

@@ -55,10 +55,8 @@ pub struct Injected {
 /// The same read with the credential's other key, ready to leave if the first key is refused.
 pub struct SecondTry {
     outbound: Outbound,
-    /// Id and version of the other key.
-    pub credential: (Arc<str>, u64),
-    /// Cuts the other key out of the reply.
-    pub scrubber: Arc<Scrubber>,
+    /// The other key. Its scrubber is taken when it is used: a call that could use a key does not keep it in use.
+    prepared: Arc<Prepared>,
     /// What is known of the two keys.
     pub trial: Arc<Trial>,
     /// Whether the first key is the twin.
@@ -66,9 +64,9 @@ pub struct SecondTry {
 }
 
 impl SecondTry {
-    /// Hands out what is sent; the rest stays.
+    /// Hands out what is sent, id and version of its key, and what cuts that out of the reply.
     pub fn into_parts(self) -> (Outbound, (Arc<str>, u64), Arc<Scrubber>) {
-        (self.outbound, self.credential, self.scrubber)
+        (self.outbound, self.prepared.credential.clone(), self.prepared.scrubber.clone())
     }
 }
 
@@ -135,8 +133,7 @@ fn second_try(
 ) -> Result<Box<SecondTry>, Unusable> {
     let Second { prepared, trial, first_is_twin } = second;
     let outbound = with_key(call, headers, &prepared, to)?;
-    let (credential, scrubber) = (prepared.credential.clone(), prepared.scrubber.clone());
-    Ok(Box::new(SecondTry { outbound, credential, scrubber, trial, first_is_twin }))
+    Ok(Box::new(SecondTry { outbound, prepared, trial, first_is_twin }))
 }
 
 fn with_key(

@@ -66,7 +66,8 @@ fn usable(credential: &Credential, upstream: &Upstream, stored: &[StoredCredenti
     );
     match facts.and_then(|facts| too_old(upstream, facts)) {
         Some(limit) => {
-            let remedy = format!("make a new key at the merchant API, then `{put}`, then withdraw the old one there");
+            let remedy =
+                format!("make a new key at the merchant API, then `keygate credential rotate {}`", credential.id);
             not_fine(Level::Warn, "vault", format!("{what}; `rotate_after` is {limit}"), remedy)
         }
         None => fine("vault", what),

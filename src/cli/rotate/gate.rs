@@ -67,11 +67,19 @@ impl<'a> Gate<'a> {
     pub fn note(&self, code: &str, detail: &str) -> Result<(), Failure> {
         let step = Step { code: code.to_owned(), detail: detail.to_owned() };
         let body = serde_json::to_vec(&step).map_err(|error| Failure::new("cannot write JSON").because(error))?;
-        if self.ask(NOTE, &body)?.is_some() {
-            return Ok(());
-        }
         let unknown = || Failure::new(format!("`{code}` is no step of a rotation"));
-        assemble::note_alone(self.config, step.code().ok_or_else(unknown)?, step.detail)
+        let code = step.code().ok_or_else(unknown)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if self.ask(NOTE, &body)?.is_some() {
+                return Ok(());
+            }
+            match assemble::note_alone(self.config, code, detail.to_owned()) {
+                // A gate that starts at this moment has the log already, and cannot be spoken to yet.
+                Err(_) if Instant::now() < deadline => thread::sleep(AGAIN),
+                noted => return noted,
+            }
+        }
     }
 
     /// The answer of the gate, `None` when none runs. One that is starting, or was there just now, is waited for.

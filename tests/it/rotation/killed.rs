@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::portal::Shop;
+use super::portal::{Rotating, Shop};
 use crate::harness::client::Connection;
 use crate::harness::proxy::EVERYDAY;
-use crate::harness::{Client, Request, until};
+use crate::harness::{Client, Merchant, Proxy, Request, Seen, random_hex, until};
 
 /// Enough reads for the canary to be over.
 const FEW: [&str; 4] = ["--share", "100", "--reads", "3"];
@@ -114,6 +114,43 @@ fn a_command_that_is_killed_the_moment_the_vault_changes_goes_on() {
         shop.rotate(&["--resume"], "").ok();
         shop.reads(1);
     }
+}
+
+/// Under load there is always a read under way that could be sent with the other key as well.
+#[test]
+fn a_read_that_could_fall_back_to_the_old_key_does_not_keep_it_in_use() {
+    let merchant = Merchant::start(|exchange| {
+        exchange.body()?;
+        if exchange.seen().target.ends_with("/v2/orders") {
+            exchange.hold();
+        }
+        exchange.json(200, r#"{"Content":[],"Count":0,"StatusCode":200,"LogId":"m-1","Success":true}"#)
+    });
+    let mut proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", EVERYDAY).set(&["admin", "address"], "unix:admin.sock");
+    });
+    let (client, base) = (proxy.client("webshop"), proxy.base_path().to_owned());
+    let mut write = held_write(&client, &format!("{base}/v2/offer"));
+    until("the intent of the write", || (!proxy.audit().of_kind("intent").is_empty()).then_some(()));
+    let key = random_hex(40);
+    proxy.plant("new key", &key);
+    let config = proxy.config().display().to_string();
+    let mut command = Rotating::start(&["--config", &config, "credential", "rotate", "acme", "--within", "1ms"], &key);
+    command.says("drain: calls under way may still use version 1");
+    let mut read = client.connect();
+    read.start(&Request::new("GET", &format!("{base}/v2/orders")));
+    until("the read at the upstream", || {
+        let new = |seen: &Seen| seen.target.ends_with("/v2/orders") && seen.header("x-ce-key") == key;
+        merchant.seen().iter().any(new).then_some(())
+    });
+    write.write(REST).unwrap();
+    write.reply("PUT /v2/offer").unwrap().must_be(200);
+    command.says("no call uses version 1 any more");
+    assert!(command.ends(3).contains("version 1 still lives"), "this upstream takes every key");
+    merchant.release();
+    read.reply("GET /v2/orders").unwrap().must_be(200);
+    let listed = proxy.keygate(&["credential", "list"], b"");
+    assert!(listed.stderr.contains("`acme` is being rotated from version 1 to 2: phase `certify`"), "{listed}");
 }
 
 #[test]

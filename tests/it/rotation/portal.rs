@@ -140,7 +140,7 @@ pub(super) struct Rotating {
 }
 
 impl Rotating {
-    fn start(args: &[&str], key: &str) -> Self {
+    pub(super) fn start(args: &[&str], key: &str) -> Self {
         let mut command = keygate(args);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
