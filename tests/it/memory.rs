@@ -136,6 +136,27 @@ fn a_key_in_the_query_is_wiped_when_its_call_is_over() {
 }
 
 #[test]
+fn a_key_that_an_upstream_repeats_is_left_where_its_replies_were_read_and_nowhere_else() {
+    if !readable() {
+        return;
+    }
+    let merchant = Merchant::start(|exchange| {
+        let key = exchange.seen().header("x-ce-key").to_owned();
+        exchange.json(401, &format!(r#"{{"StatusCode":401,"Message":"API key is unknown: {key}"}}"#))
+    });
+    let proxy = Proxy::start(&merchant.target(), |setup| {
+        everyday(setup);
+    });
+    many_calls(&proxy);
+    let key = proxy.real_key();
+    let texts = [("raw", key.to_owned()), ("in a reply", format!("unknown: {key}"))];
+    let found = search(proxy.pid(), &texts.map(|(name, text)| (name.to_owned(), text.into_bytes())));
+    let outside = |what: &str| found.iter().filter(|found| !found.guarded && found.what == what).count();
+    // docs/threat-model.md says so: where TLS decrypts and what is read from there is not wiped. None of it is a copy of ours.
+    assert!(outside("raw") > 0 && outside("raw") == outside("in a reply"), "{found:#?}");
+}
+
+#[test]
 fn a_key_that_was_replaced_is_nowhere_in_memory_any_more() {
     if !readable() {
         return;

@@ -141,12 +141,18 @@ fn hex_runs(bytes: &[u8], from: usize, decided: usize) -> Vec<Found> {
     // The last of the first forty: if it is no hex digit, no run begins before it that reaches beyond.
     let mut at = from + HEX - 1;
     while at < bytes.len() && at < decided + HEX - 1 {
-        if !bytes[at].is_ascii_hexdigit() {
+        if !is_hex(bytes[at]) {
             at += HEX;
             continue;
         }
-        let start = at - bytes[..at].iter().rev().take_while(|byte| byte.is_ascii_hexdigit()).take(at).count();
-        let end = at + bytes[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let (mut start, mut end) = (at, at + 1);
+        // Further back it is longer than a key, wherever it begins.
+        while start > 0 && at - start <= HEX && is_hex(bytes[start - 1]) {
+            start -= 1;
+        }
+        while end < bytes.len() && is_hex(bytes[end]) {
+            end += 1;
+        }
         let alone = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
         let fits = end - start == HEX && (from..decided).contains(&start);
         if fits && alone(start.checked_sub(1).and_then(|at| bytes.get(at))) && alone(bytes.get(end)) {
@@ -155,6 +161,20 @@ fn hex_runs(bytes: &[u8], from: usize, decided: usize) -> Vec<Found> {
         at = end + HEX;
     }
     found
+}
+
+/// By a table: whether a digit or a letter comes next is a guess that processors lose every other time.
+fn is_hex(byte: u8) -> bool {
+    const TABLE: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            table[byte as usize] = byte.is_ascii_hexdigit();
+            byte += 1;
+        }
+        table
+    };
+    TABLE[usize::from(byte)]
 }
 
 /// By the words before it in its line. Without a word it counts as a key: better one look too many.
