@@ -8,8 +8,9 @@ from pathlib import Path
 from tally import Tally
 
 # Memory may grow by this much from the middle third of the watched time to the last, KiB or part of it, whichever is more.
-# In 30 minutes at 300 calls/s these lie 150,000 calls apart: a leak of 11 bytes a call is over the bound.
-GROWTH_KIB, GROWTH_PART = 1536, 0.05
+# In 30 minutes at 300 calls/s these lie 150,000 calls apart: a leak of 28 bytes a call is over the bound. Less would be below what
+# comes and goes: the log's tree, a vault that is opened, and reloads move it by some MiB within a minute.
+GROWTH_KIB, GROWTH_PART = 4096, 0.05
 
 
 def memory(samples):
@@ -73,7 +74,7 @@ class Log:
 def can_fail():
     """Shows that the checks find what they look for, before anybody trusts them."""
     assert memory([20_000 + n % 7 for n in range(300)])[0], "flat memory was taken for a leak"
-    assert not memory([20_000 + 20 * n for n in range(300)])[0], "a leak was taken for flat memory"
+    assert not memory([20_000 + 50 * n for n in range(300)])[0], "a leak was taken for flat memory"
     log, tally = Log(Path("/nowhere")), Tally()
     tally.ids.add(b"lost")
     log.intents.add(b"open")
