@@ -5,18 +5,19 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on must say so")]
 
+#[path = "../common/record.rs"]
+mod record;
+
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use keygate::audit::{
-    Directory, Disk, Http, Kind, Known, Log, Outcome, Proof, Record, SigningKey, Steps, TlsFacts, TlsText, Verdict,
-    open, verify,
-};
+use keygate::audit::{Directory, Disk, Known, Log, SigningKey, open, verify};
 use keygate::config::Durability;
+
+use record::{record, tls};
 
 const WAITERS: usize = 64;
 const RECORDS: usize = 600_000;
@@ -59,14 +60,7 @@ fn write(directory: &Path, key: &Arc<SigningKey>, durability: Durability) {
     let (sink, resume, _) = open(directory, disk, key.clone()).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let tls: Arc<TlsText> = TlsFacts {
-        version: Some("1.3"),
-        cipher: Some("TLS13_AES_128_GCM_SHA256"),
-        group: Some("X25519MLKEM768"),
-        sni: Some("gate.internal".to_owned()),
-        ..TlsFacts::default()
-    }
-    .into();
+    let tls = tls();
     let local = tokio::task::LocalSet::new();
     let (began, before) = (Instant::now(), cpu());
     local.block_on(&runtime, async {
@@ -124,26 +118,4 @@ fn cpu() -> Duration {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
-}
-
-/// A read as most calls are.
-fn record(tls: &Arc<TlsText>) -> Record {
-    let mut record = Record::new(Kind::Call, Timestamp::now());
-    record.integration = Some("webshop".into());
-    record.proof = Some(Proof::Header);
-    record.peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
-    record.tls = Some(tls.clone());
-    record.http = Some(Http::H1);
-    record.method = Some("GET".into());
-    record.endpoint = Some("GET /v2/orders".into());
-    record.verdict = Some(Verdict::Allowed);
-    record.rule = Some("orders:read".into());
-    record.status = Some(200);
-    record.upstream = Some("acme".into());
-    record.upstream_status = Some(200);
-    record.credential = Some(("acme".into(), 1));
-    record.bytes_out = 1024;
-    record.outcome = Some(Outcome::Complete);
-    record.micros = Some(Steps { decide: 30, intent: 0, upstream: 900, body: 12 });
-    record
 }

@@ -4,14 +4,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
-use jiff::Timestamp;
-use keygate::audit::{
-    Disk, Event, Http, Kind, Log, Outcome, Pending, Proof, Record, SigningKey, Steps, TlsFacts, Verdict, open,
-};
-
+use keygate::audit::{Disk, Log, Pending, SigningKey, open};
 use keygate::config::Durability;
 
 use super::gate::{Place, keygate};
+use super::record::{record, tls};
 
 /// Records handed over before one waits for the disk.
 const TOGETHER: usize = 5_000;
@@ -52,34 +49,12 @@ fn write(directory: &std::path::Path, count: usize) {
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let wait = |pending: Pending| runtime.block_on(pending).map(drop).unwrap();
+    let tls = tls();
     for n in 1..=count {
-        let pending = log.append(&record());
+        let pending = log.append(&record(&tls));
         if n % TOGETHER == 0 || n == count {
             wait(pending);
         }
     }
     log.seal().unwrap();
-}
-
-/// A read as most calls are.
-fn record() -> Record {
-    let mut record = Record::new(Kind::Call, Timestamp::now());
-    record.integration = Some("webshop".into());
-    record.proof = Some(Proof::Header);
-    record.peer = Some(std::net::Ipv4Addr::LOCALHOST.into());
-    record.tls =
-        Some(TlsFacts { version: Some("1.3"), cipher: Some("TLS13_AES_256_GCM_SHA384"), ..TlsFacts::default() }.into());
-    record.http = Some(Http::H1);
-    record.method = Some("GET".into());
-    record.endpoint = Some("GET /v2/orders".into());
-    record.verdict = Some(Verdict::Allowed);
-    record.rule = Some("orders:read".into());
-    record.status = Some(200);
-    record.upstream = Some("acme".into());
-    record.upstream_status = Some(200);
-    record.credential = Some(("acme".into(), 1));
-    record.outcome = Some(Outcome::Complete);
-    record.micros = Some(Steps::default());
-    record.event = None::<Event>;
-    record
 }

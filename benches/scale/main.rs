@@ -10,6 +10,8 @@ mod decide;
 mod gate;
 mod integrations;
 mod log;
+#[path = "../common/record.rs"]
+mod record;
 mod workers;
 
 use std::env::args;

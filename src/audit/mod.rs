@@ -38,7 +38,7 @@ pub use closed::{Closed, Trouble};
 pub use hash::{KeyedHash, ParamHasher};
 pub use reader::{Follow, ReadError};
 pub use receipt::{Pending, Receipt};
-pub use receipt_text::RECEIPT_HEADER;
+pub use receipt_text::{RECEIPT, RECEIPT_HEADER};
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
 pub use recover::{Recovered, Torn, open, open_from};
 pub use resume::Resume;

@@ -5,16 +5,19 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderName;
 
 use super::tree::Hash;
 use super::tree::note::{SigningKey, VerifierKey};
 
-/// What the receipt is called where it stands in a head.
-pub const RECEIPT_HEADER: &str = "keygate-receipt";
+/// What the receipt is called.
+pub const RECEIPT: &str = "keygate-receipt";
+/// The same as the name of a header.
+pub const RECEIPT_HEADER: HeaderName = HeaderName::from_static(RECEIPT);
 
 /// The text that is signed.
 fn statement(origin: &str, index: u64, leaf: &str) -> String {
-    format!("{RECEIPT_HEADER}/v1\n{origin}\n{index}\n{leaf}\n")
+    format!("{RECEIPT}/v1\n{origin}\n{index}\n{leaf}\n")
 }
 
 /// The receipt of a record. `signed` costs a signature.
@@ -46,7 +49,7 @@ pub(super) struct Kept {
 pub(super) fn read(line: &str, key: &VerifierKey) -> Result<Kept, &'static str> {
     let no_receipt = "this is no receipt: it reads `ORIGIN INDEX LEAF [SIGNATURE]`";
     let mut words = line.split_whitespace().peekable();
-    words.next_if(|word| word.trim_end_matches(':').eq_ignore_ascii_case(RECEIPT_HEADER));
+    words.next_if(|word| word.trim_end_matches(':').eq_ignore_ascii_case(RECEIPT));
     let (Some(origin), Some(index), Some(leaf)) = (words.next(), words.next(), words.next()) else {
         return Err(no_receipt);
     };

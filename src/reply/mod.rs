@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderValue, header};
 use tokio::time::Instant;
 
-use crate::audit::{Closed, Http, Outcome, Receipt};
+use crate::audit::{Closed, Http, Outcome, RECEIPT, RECEIPT_HEADER, Receipt};
 use crate::entry::Entry;
 use crate::refusal::{RECORD_HEADER, Refusal};
 use crate::upstream::UpstreamError;
@@ -23,10 +23,6 @@ pub use take_in::take_in;
 
 /// Says of a call that left for the upstream that nobody knows here what became of it.
 const OUTCOME_HEADER: &str = "keygate-outcome";
-
-/// The record's number and its leaf in the tree. A reply whose head leaves before its record is written has it behind its
-/// body, if its client reads what stands there.
-const RECEIPT_HEADER: HeaderName = HeaderName::from_static(crate::audit::RECEIPT_HEADER);
 
 /// A reply that has passed every check, without its receipt.
 pub struct Reply {
@@ -104,9 +100,10 @@ pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<Reply
         Content::Stream(source) => {
             // With a known length, HTTP/1.1 has no place for them.
             let room = entry.record.http == Some(Http::H2) || !reply.head.headers.contains_key(header::CONTENT_LENGTH);
+            // The head leaves before the record is written, so the receipt stands behind the body, if its client reads there.
             let trailers = entry.takes_trailers() && room;
             if trailers {
-                let name = HeaderValue::from_static(crate::audit::RECEIPT_HEADER);
+                let name = HeaderValue::from_static(RECEIPT);
                 reply.head.headers.insert(header::TRAILER, name);
             }
             let body = ReplyBody::Stream(Box::new(Streaming::new(*source, entry, trailers)));

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{BodyTimes, RECEIPT_HEADER, Sealed};
-use crate::audit::{Outcome, Pending};
+use super::{BodyTimes, Sealed};
+use crate::audit::{Outcome, Pending, RECEIPT_HEADER};
 use crate::body::{Hold, Scrub};
 use crate::entry::Entry;
 use crate::upstream::{Inbound, UpstreamError};

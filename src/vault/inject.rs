@@ -186,7 +186,7 @@ fn strip(headers: &mut HeaderMap, slots: &Slots, also: &[HeaderName]) {
             || name == header::EXPECT
             || is_override(name)
             // What is asked of the gate itself.
-            || name.as_str() == RECEIPT_HEADER
+            || name == RECEIPT_HEADER
             || slots.headers.contains(name)
             || also.contains(name)
     };

@@ -23,8 +23,10 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let escape =
-            text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        // A sign is no digit, although `from_str_radix` takes one.
+        let digits = |hex: &&str| bytes[at] == b'%' && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let hex = text.get(at + 1..at + 3).filter(digits);
+        let escape = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         out.push(escape.unwrap_or(bytes[at]));
         at += if escape.is_some() { 3 } else { 1 };
     }

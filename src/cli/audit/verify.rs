@@ -147,6 +147,7 @@ fn signed(report: &Report) -> String {
         Report { unsigned: 0, sealed: true, .. } => {
             "sealed: the gate stopped in good order after the last record, and signed for it".to_owned()
         }
+        Report { unsigned: 0, running: true, .. } => "the gate is running; all records are signed for".to_owned(),
         Report { unsigned, running: true, .. } => {
             format!("the gate is running; it has still to sign for the last {unsigned} records")
         }
