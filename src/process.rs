@@ -4,7 +4,10 @@
 //! both (`PR_SET_DUMPABLE`, `ptrace(2)`); the limit of core files' size is there for whoever turns the flag on again. The
 //! limit alone would not do: a dump that goes to a handler knows no limit (`core(5)`).
 
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
+use std::io::Write;
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior, setrlimit,
@@ -17,6 +20,30 @@ pub fn keep_others_out() {
     // Where a sandbox forbids a call there is nothing better to do than to go on; `standing` tells what came of it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+/// From now on a panic tells where it happened, and of its words only those that stand in the source: what was put together
+/// at run time may quote the data that it happened over, as a slice out of bounds quotes the whole text.
+pub fn panics_quote_nothing() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let words = words_of_the_source(panic.payload());
+        let backtrace = match Backtrace::capture() {
+            taken if taken.status() == BacktraceStatus::Captured => format!("{taken}\n"),
+            _ => String::new(),
+        };
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "thread '{}' panicked at {place}: {words}\n{backtrace}",
+            thread.name().unwrap_or("unnamed")
+        );
+    }));
+}
+
+fn words_of_the_source(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(its text is left out: it may quote data)")
 }
 
 /// What was granted.

@@ -1,4 +1,4 @@
-//! How old the keys in use are, for the metrics.
+//! How the keys in use stand, for the metrics: how old they are, and how many the vault does not confirm.
 
 use std::fmt::Write;
 
@@ -23,6 +23,16 @@ pub(super) fn write(out: &mut String, shared: &Shared, now: Timestamp) {
             let _ = writeln!(out, "keygate_credential_overdue{} {overdue}", labels(age));
         }
     }
+}
+
+/// How many credentials are in use that the vault does not confirm at the moment.
+pub(super) fn write_unconfirmed(out: &mut String, shared: &Shared) {
+    head(
+        out,
+        "keygate_credentials_unconfirmed",
+        "Credentials in use that the vault did not confirm when it was asked last.",
+    );
+    let _ = writeln!(out, "keygate_credentials_unconfirmed {}", shared.ring.unconfirmed().len());
 }
 
 fn head(out: &mut String, name: &str, help: &str) {

@@ -91,6 +91,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         (&Method::GET, "/metrics") => {
             let mut text = shared.metrics.prometheus(shared.log.is_open());
             ages::write(&mut text, &shared, Timestamp::now());
+            ages::write_unconfirmed(&mut text, &shared);
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         (&Method::POST, steps::LOOK) => steps::look(&shared).await,
@@ -103,7 +104,8 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     Ok(response)
 }
 
-/// 200 while calls can be served, 503 with the troubles otherwise. A changed configuration that was refused is told and is
+/// 200 while calls can be served, 503 with the troubles otherwise. A credential that is used though the vault does not confirm
+/// it is a warning: it becomes a trouble when `stale_for` is over. A changed configuration that was refused is told and is
 /// no trouble: the former one serves on, and a slip of the pen must not take a gate out of its pool.
 fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
     let mut troubles: Vec<String> = shared.ring.troubles().iter().map(ToString::to_string).collect();
@@ -115,6 +117,7 @@ fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
         "ok": ok,
         "in_flight": shared.metrics.in_flight(),
         "troubles": troubles,
+        "warnings": shared.ring.unconfirmed().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "reload_problems": shared.metrics.reloads.problems(),
     });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, "application/json", body.to_string())

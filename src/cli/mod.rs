@@ -100,6 +100,7 @@ enum Command {
 /// Reads the arguments, runs the command, tells what failed.
 pub fn main() -> ExitCode {
     process::keep_others_out();
+    process::panics_quote_nothing();
     let cli = Cli::parse();
     let code = dispatch(cli).unwrap_or_else(|failure| {
         failure.print();

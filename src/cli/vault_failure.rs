@@ -105,7 +105,7 @@ impl From<VaultError> for Failure {
                 Self::new(what).hint("docs/vaults.md shows the login and the policy that the gate needs")
             }
             VaultError::NoToken { .. } => Self::new(what).hint(
-                "the credential is `id:secret`, with the profile's token endpoint as its `token_url`: `keygate credential put` sets it",
+                "the credential is `id:secret` (where a refresh token is exchanged, `id:secret:refresh-token`), with the profile's token endpoint as its `token_url`: `keygate credential put` sets it",
             ),
             VaultError::Helper { .. } => Self::new(what)
                 .hint("run it by hand as the gate's user, with the credential's name as its last argument: `env -i HELPER … NAME`"),

@@ -3,7 +3,7 @@
 use super::{Profile, parse};
 
 /// Names of the built-in profiles, sorted.
-pub const BUILTIN_NAMES: [&str; 6] = ["bol", "channelengine", "mirakl", "shopify", "stripe", "woocommerce"];
+pub const BUILTIN_NAMES: [&str; 7] = ["amazon", "bol", "channelengine", "mirakl", "shopify", "stripe", "woocommerce"];
 
 /// The built-in profile of that name. A test holds that each of [`BUILTIN_NAMES`] parses, so for those it is never
 /// `None`.
@@ -14,6 +14,7 @@ pub fn builtin(name: &str) -> Option<Profile> {
 /// The text of a built-in profile's file, to be copied and changed.
 pub fn source(name: &str) -> Option<&'static str> {
     match name {
+        "amazon" => Some(include_str!("../../config/profiles/amazon.toml")),
         "bol" => Some(include_str!("../../config/profiles/bol.toml")),
         "channelengine" => Some(include_str!("../../config/profiles/channelengine.toml")),
         "mirakl" => Some(include_str!("../../config/profiles/mirakl.toml")),

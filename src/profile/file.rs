@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::template::{self, Wrong};
-use super::{ClientProof, Effect, Endpoint, Envelope, Placement, Profile, Slots, TokenSource, matcher::Matcher};
+use super::{ClientProof, Effect, Endpoint, Envelope, Grant, Placement, Profile, Slots, TokenSource, matcher::Matcher};
 use crate::config::base_url;
 
 /// One thing that is wrong with a profile's file.
@@ -79,6 +79,8 @@ struct FileEndpoint {
 struct FileToken {
     url: String,
     client: String,
+    #[serde(default)]
+    grant: Option<String>,
     #[serde(default)]
     parameters: BTreeMap<String, String>,
 }
@@ -293,11 +295,20 @@ fn token(file: FileToken) -> Result<TokenSource, Wrong> {
             return Err(Wrong::new(format!("`{other}` is no way to prove a client"), remedy));
         }
     };
-    let own = ["grant_type", "client_id", "client_secret"];
+    let grant = match file.grant.as_deref() {
+        None | Some("client-credentials") => Grant::ClientCredentials,
+        Some("refresh-token") => Grant::RefreshToken,
+        Some(other) => {
+            let remedy = "write `client-credentials` (the default; the credential is `id:secret`) or `refresh-token` \
+                          (`id:secret:refresh-token`)";
+            return Err(Wrong::new(format!("`{other}` is no grant that the gate can use"), remedy));
+        }
+    };
+    let own = ["grant_type", "client_id", "client_secret", "refresh_token"];
     if let Some(name) = file.parameters.keys().find(|name| own.contains(&name.as_str())) {
         return Err(Wrong::new(format!("the parameter `{name}` is the gate's own"), "remove it"));
     }
-    Ok(TokenSource { url, client, parameters: file.parameters.into_iter().collect() })
+    Ok(TokenSource { url, client, grant, parameters: file.parameters.into_iter().collect() })
 }
 
 fn basic_form(form: &str) -> Result<Placement, Wrong> {

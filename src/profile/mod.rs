@@ -117,6 +117,8 @@ pub struct TokenSource {
     pub url: BaseUrl,
     /// How id and secret are sent there.
     pub client: ClientProof,
+    /// What the token is granted for.
+    pub grant: Grant,
     /// More parameters of the request: `scope`, `audience`.
     pub parameters: Vec<(String, String)>,
 }
@@ -128,6 +130,15 @@ pub enum ClientProof {
     Basic,
     /// `client_id` and `client_secret` in the body.
     Body,
+}
+
+/// What an access token is granted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// The client itself: the credential is `id:secret`.
+    ClientCredentials,
+    /// What its owner granted to the client: the credential is `id:secret:refresh-token`.
+    RefreshToken,
 }
 
 /// The shape of refusals.

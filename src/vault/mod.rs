@@ -36,7 +36,7 @@ pub use look::{Account, SecondKey};
 pub use openbao::{OpenBao, SetupError};
 pub use prepared::{Prepared, Unusable};
 pub use refresh::{Change, Holdings, Refresher, Times};
-pub use ring::{Age, Chosen, Covers, Held, KeyRing, Keys, Slot, narrowest};
+pub use ring::{Age, Chosen, Covers, Held, KeyRing, Keys, Slot, Unconfirmed, narrowest};
 pub use rotation::{Begin, Phase, Rotation, RotationError};
 pub use secret::Secret;
 pub use token::{Exchanging, TokenSetup};

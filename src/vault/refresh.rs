@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::look::{Account, Order};
 use super::prepared::Unusable;
-use super::ring::{Held, KeyRing, Keys};
+use super::ring::{Held, KeyRing, Keys, Unconfirmed};
 use super::trial::{Role, Twin};
 use super::{Vault, VaultError};
 use crate::config::Upstream;
@@ -298,7 +298,19 @@ impl Keeper {
 
     fn publish(&mut self) {
         self.former.push(self.ring.replace(self.holdings.keys(&self.upstreams)));
+        self.ring.are_unconfirmed(self.unconfirmed());
         self.forget();
+    }
+
+    fn unconfirmed(&self) -> Vec<Unconfirmed> {
+        let of = |(upstream, holdings): (&Upstream, &Vec<Holding>)| {
+            let one = |holding: &Holding| {
+                let why = holding.trouble.clone().filter(|_| holding.held.slot.is_ok())?;
+                Some(Unconfirmed { upstream: upstream.name.clone(), credential: holding.held.id.clone(), why })
+            };
+            holdings.iter().filter_map(one).collect::<Vec<_>>()
+        };
+        self.upstreams.iter().zip(&self.holdings.0).flat_map(of).collect()
     }
 
     /// Lets go of rings that no call is looking at any more.

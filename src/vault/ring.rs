@@ -224,13 +224,26 @@ pub fn narrowest(held: &[Held], endpoint: usize) -> Option<usize> {
 /// What is injected at the moment, by upstream and endpoint. Swapped whole; readers never wait.
 pub struct KeyRing {
     keys: ArcSwap<Vec<Keys>>,
+    unconfirmed: ArcSwap<Vec<Unconfirmed>>,
     orders: OnceLock<Sender<Order>>,
+}
+
+/// A credential that is in use, as the last good one, though the vault did not confirm it when it was asked last.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("upstream `{upstream}`: {why}; the last good `{credential}` stays in use")]
+pub struct Unconfirmed {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The credential's id.
+    pub credential: Arc<str>,
+    /// What the vault said.
+    pub why: Unusable,
 }
 
 impl KeyRing {
     /// The credentials of each upstream, in the order of the configuration.
     pub fn new(keys: Vec<Keys>) -> Self {
-        Self { keys: ArcSwap::from_pointee(keys), orders: OnceLock::new() }
+        Self { keys: ArcSwap::from_pointee(keys), unconfirmed: ArcSwap::default(), orders: OnceLock::new() }
     }
 
     /// The credential for an endpoint of an upstream.
@@ -268,6 +281,15 @@ impl KeyRing {
         let ring = self.keys.load();
         let slots = ring.iter().flat_map(|keys| &keys.places).filter_map(|place| place.slot.as_ref().err());
         slots.filter(|why| **why != Unusable::NoneCovers).cloned().collect()
+    }
+
+    /// Credentials that are in use and that the vault does not confirm at the moment.
+    pub fn unconfirmed(&self) -> Arc<Vec<Unconfirmed>> {
+        self.unconfirmed.load_full()
+    }
+
+    pub(super) fn are_unconfirmed(&self, credentials: Vec<Unconfirmed>) {
+        self.unconfirmed.store(Arc::new(credentials));
     }
 
     /// Puts others in place; hands back those before, which a call may still be looking at.

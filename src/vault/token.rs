@@ -1,4 +1,4 @@
-//! Credentials that are exchanged for an access token first (OAuth 2.0, client credentials): what the profile's placements
+//! Credentials that are exchanged for an access token first (OAuth 2.0, client credentials or a refresh token): what the profile's placements
 //! put into a request is the token.
 //!
 //! The exchange is made by whoever fetches credentials, which is one thread: there is one exchange at a time, before the
@@ -23,7 +23,7 @@ use super::https::{Answer, Https};
 use super::prepared::push_encoded;
 use super::{Credential, Secret, Vault, VaultError};
 use crate::config::Upstream;
-use crate::profile::{ClientProof, TokenSource};
+use crate::profile::{ClientProof, Grant, TokenSource};
 use crate::upstream::{TlsSetupError, client_builder};
 
 /// Time for one exchange.
@@ -181,9 +181,13 @@ impl Desk {
         if credential.token_url.as_ref() != Some(&self.https.place()) {
             return Err(Trouble::lasting("the credential does not name it as its `token_url`"));
         }
+        let form = match self.source.grant {
+            Grant::ClientCredentials => "`id:secret`",
+            Grant::RefreshToken => "`id:secret:refresh-token`",
+        };
         let request = self
             .request(credential)
-            .ok_or_else(|| Trouble::lasting("the credential is not of the form `id:secret`"))?;
+            .ok_or_else(|| Trouble::lasting(format!("the credential is not of the form {form}")))?;
         let answer = self.https.ask(request, LIMIT).map_err(|error| match error {
             VaultError::Away { why, .. } => Trouble::passing(why),
             error => Trouble::lasting(error.to_string()),
@@ -208,12 +212,18 @@ impl Desk {
         })
     }
 
-    /// `None` when the credential is no pair.
+    /// `None` when the credential has not the form that the grant needs.
     fn request(&self, credential: &Credential) -> Option<Request<Full<Bytes>>> {
-        let pair = credential.secret.expose();
-        let colon = pair.iter().position(|byte| *byte == b':')?;
-        let (id, secret) = (&pair[..colon], &pair[colon + 1..]);
-        let mut body = Locked::copy_of(b"grant_type=client_credentials");
+        let all = credential.secret.expose();
+        let (pair, refresh, grant) = match self.source.grant {
+            Grant::ClientCredentials => (all, None, &b"grant_type=client_credentials"[..]),
+            Grant::RefreshToken => {
+                let (pair, refresh) = parted(all, all.iter().rposition(|byte| *byte == b':')?);
+                (pair, Some(refresh), &b"grant_type=refresh_token"[..])
+            }
+        };
+        let (id, secret) = parted(pair, pair.iter().position(|byte| *byte == b':')?);
+        let mut body = Locked::copy_of(grant);
         let mut add = |name: &str, value: &[u8]| {
             body.push('&');
             push_encoded(&mut body, name.as_bytes());
@@ -223,6 +233,9 @@ impl Desk {
         if self.source.client == ClientProof::Body {
             add("client_id", id);
             add("client_secret", secret);
+        }
+        if let Some(refresh) = refresh {
+            add("refresh_token", refresh);
         }
         self.source.parameters.iter().for_each(|(name, value)| add(name, value.as_bytes()));
         let mut request = Request::post(self.https.path())
@@ -236,6 +249,11 @@ impl Desk {
         }
         request.body(Full::new(Bytes::from_owner(body))).ok()
     }
+}
+
+/// What stands before a colon, and what behind it.
+fn parted(text: &[u8], colon: usize) -> (&[u8], &[u8]) {
+    (&text[..colon], &text[colon + 1..])
 }
 
 /// The endpoint's own word for what is wrong, if it is one of those that RFC 6749 knows.

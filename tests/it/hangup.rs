@@ -81,7 +81,7 @@ fn curl_that_is_killed_over_http_2_is_still_on_the_record() {
         e.json(200, "{}")
     });
     let proxy = Proxy::start(&merchant.target(), |setup| {
-        setup.integration("webshop", &["--allow", "orders:read"]).with_metrics();
+        setup.integration("webshop", &["--allow", "orders:read"]);
     });
     let url = format!("https://localhost:{0}/api/v2/orders", proxy.address().port());
     let mut command = Command::new("curl");

@@ -2,6 +2,8 @@
 //! read, after many calls. It stands in the arena (locked, left out of core dumps) and nowhere else; where a library keeps
 //! a form of it that we cannot wipe, a test says exactly which.
 
+mod vaults;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
@@ -200,7 +202,7 @@ fn where_memory_may_not_be_locked_the_gate_serves_and_says_so() {
 }
 
 fn everyday(setup: &mut Setup) -> &mut Setup {
-    setup.with_metrics().integration("webshop", crate::harness::proxy::EVERYDAY)
+    setup.integration("webshop", crate::harness::proxy::EVERYDAY)
 }
 
 /// An API that takes its key in the query, as ChannelEngine's older clients send it.

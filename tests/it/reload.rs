@@ -8,7 +8,6 @@ use toml_edit::{DocumentMut, value};
 
 use crate::harness::pki::Pki;
 use crate::harness::proxy::EVERYDAY;
-use crate::harness::setup::Setup;
 use crate::harness::{Client, Curl, Merchant, Proxy, Request, until};
 
 fn edit(proxy: &Proxy, edit: impl FnOnce(&mut DocumentMut)) {
@@ -30,10 +29,6 @@ fn change(proxy: &Proxy, how: impl FnOnce(&mut DocumentMut)) -> String {
     until("a reload on record", || events(proxy, "reloaded").get(before).cloned())
 }
 
-fn with_admin(setup: &mut Setup) -> &mut Setup {
-    setup.set(&["admin", "address"], "unix:admin.sock")
-}
-
 fn orders() -> Request {
     Request::new("GET", "/api/v2/orders")
 }
@@ -42,7 +37,7 @@ fn orders() -> Request {
 fn fifty_reloads_under_load_fail_no_call_and_drop_no_connection() {
     let merchant = Merchant::content();
     let mut proxy = Proxy::start(&merchant.target(), |setup| {
-        with_admin(setup.integration("webshop", EVERYDAY)).set(&["upstream", "acme", "limit"], "1000000/s");
+        setup.integration("webshop", EVERYDAY).set(&["upstream", "acme", "limit"], "1000000/s");
     });
     let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -127,7 +122,7 @@ fn an_integration_that_is_added_or_rotated_can_call_when_its_key_is_printed() {
 fn an_integration_that_is_taken_out_is_unknown_and_the_others_keep_their_counts() {
     let merchant = Merchant::content();
     let proxy = Proxy::start(&merchant.target(), |setup| {
-        with_admin(setup.integration("gone", EVERYDAY).integration("webshop", EVERYDAY));
+        setup.integration("gone", EVERYDAY).integration("webshop", EVERYDAY);
     });
     proxy.client("gone").get("/v2/orders").must_be(200);
     proxy.client("webshop").get("/v2/orders").must_be(200);
@@ -146,7 +141,7 @@ fn an_integration_that_is_taken_out_is_unknown_and_the_others_keep_their_counts(
 fn a_wrong_file_changes_nothing_and_says_so_until_it_is_mended() {
     let merchant = Merchant::content();
     let proxy = Proxy::start(&merchant.target(), |setup| {
-        with_admin(setup.integration("webshop", EVERYDAY));
+        setup.integration("webshop", EVERYDAY);
     });
     let good = fs::read_to_string(proxy.config()).unwrap();
     fs::write(proxy.config(), good.replace("orders:*", "ordres:*")).unwrap();

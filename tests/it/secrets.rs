@@ -4,7 +4,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::harness::{Merchant, Proxy};
+use crate::harness::command::run;
+use crate::harness::{Merchant, Proxy, random_hex};
 
 #[test]
 fn the_process_shows_no_key_to_others_on_the_machine() {
@@ -123,4 +124,27 @@ fn the_vault_opens_with_age_and_with_nothing_else() {
     let plain = open(&proxy.identity());
     assert!(plain.stdout.contains(proxy.real_key()), "age opened the vault and the key is not in it");
     assert_ne!(open(&proxy.config()).code, Some(0));
+}
+
+#[test]
+fn a_panic_tells_where_and_quotes_nothing() {
+    const CHILD: &str = "KEYGATE_TEST_PANIC";
+    if let Some(key) = std::env::var_os(CHILD) {
+        keygate::process::panics_quote_nothing();
+        let key = key.into_string().unwrap();
+        // The library quotes the text that is not as long as it was thought to be.
+        drop(std::panic::catch_unwind(|| key[..100].len()));
+        drop(std::panic::catch_unwind(|| key.parse::<u8>().map_err(|_| &key).unwrap()));
+        panic!("words of the source");
+    }
+    let key = random_hex(40);
+    let name = "secrets::a_panic_tells_where_and_quotes_nothing";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", name, "--nocapture"]).env(CHILD, &key).env("RUST_BACKTRACE", "1");
+    let ran = run(child, b"");
+    assert_eq!(ran.stderr.matches("panicked at tests/it/secrets.rs:").count(), 3, "{ran}");
+    assert!(ran.stderr.contains("words of the source") && ran.stderr.contains("it may quote data"), "{ran}");
+    assert!(ran.stderr.contains("a_panic_tells_where_and_quotes_nothing"), "the backtrace is left out\n{ran}");
+    let shown = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(!shown.contains(&key[..12]), "{shown}");
 }

@@ -16,7 +16,7 @@ const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// One worker and metrics, and these limits of `[listen]`.
 fn limited<'a>(setup: &'a mut Setup, limits: &[(&str, &str)]) -> &'a mut Setup {
-    setup.integration("webshop", &["--allow", "orders:*", "--allow", "shipments:*"]).with_metrics();
+    setup.integration("webshop", &["--allow", "orders:*", "--allow", "shipments:*"]);
     setup.set(&["listen", "workers"], 1);
     for (key, value) in limits {
         match value.parse::<i64>() {

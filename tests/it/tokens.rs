@@ -54,6 +54,11 @@ impl Pair {
 
     /// A gate with this profile; `{URL}` in it stands for the token endpoint.
     fn gate(&self, profile: &str, base_path: &str, token_url: &str) -> Proxy {
+        self.gate_with(&format!("client-7:{}", self.secret), profile, base_path, token_url)
+    }
+
+    /// The same with another credential.
+    fn gate_with(&self, credential: &str, profile: &str, base_path: &str, token_url: &str) -> Proxy {
         let mut target = self.api.target();
         base_path.clone_into(&mut target.base_path);
         let (place, profile) = (self.folder.path().display().to_string(), profile.replace("{URL}", &self.url()));
@@ -72,7 +77,7 @@ impl Pair {
         proxy.plant("client secret", &self.secret);
         (0..9).for_each(|number| proxy.plant("token", &token(number)));
         let bound_to = format!("https://localhost:{}{base_path}", target.port);
-        let document = json!({"key": format!("client-7:{}", self.secret), "bound_to": bound_to, "token_url": token_url, "version": 1});
+        let document = json!({"key": credential, "bound_to": bound_to, "token_url": token_url, "version": 1});
         private(&self.folder.path().join("acme"), document.to_string().as_bytes());
         proxy
     }
@@ -195,4 +200,39 @@ fn the_profile_of_bol_works_against_a_server_of_its_kind() {
     assert_eq!(pair.api.only().header("authorization"), format!("Bearer {}", token(0)));
     assert_eq!(pair.api.only().target, "/retailer/orders");
     assert!(pair.desk.only().header("authorization").starts_with("Basic "));
+}
+
+#[test]
+fn the_profile_of_amazon_exchanges_what_a_seller_granted() {
+    let pair = Pair::start(3600, Arc::default());
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/profiles/amazon.toml");
+    let text = std::fs::read_to_string(own).unwrap().replace("https://api.amazon.com/auth/o2/token", "{URL}");
+    let refresh = format!("Atzr|{}", random_hex(40));
+    let credential = format!("client-7:{}:{refresh}", pair.secret);
+    let mut proxy = pair.gate_with(&credential, &text, "", &pair.url());
+    proxy.plant("refresh token", &refresh);
+    proxy.run();
+    let key = proxy.key("webshop").to_owned();
+    proxy.anonymous().with("x-amz-access-token", &key).get("/orders/v0/orders?MarketplaceIds=A1").must_be(200);
+    let seen = pair.api.only();
+    assert_eq!(seen.header("x-amz-access-token"), token(0));
+    assert!(!format!("{seen:?}").contains(&refresh) && !format!("{seen:?}").contains(&pair.secret));
+    let asked = pair.desk.only();
+    assert_eq!(asked.count("authorization"), 0);
+    let form = format!(
+        "grant_type=refresh_token&client_id=client-7&client_secret={}&refresh_token={}",
+        pair.secret,
+        refresh.replace('|', "%7C")
+    );
+    assert_eq!(String::from_utf8(asked.body.clone()).unwrap(), form);
+}
+
+#[test]
+fn a_credential_without_its_refresh_token_is_told() {
+    let pair = Pair::start(3600, Arc::default());
+    let text = profile("body").replace("client = \"body\"", "client = \"body\", grant = \"refresh-token\"");
+    let mut proxy = pair.gate(&text, "/api", &pair.url());
+    let ran = proxy.try_run().unwrap_err();
+    assert!(ran.stderr.contains("not of the form `id:secret:refresh-token`"), "{ran}");
+    assert_eq!(pair.desk.connections(), 0);
 }

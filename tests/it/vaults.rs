@@ -2,9 +2,9 @@
 //! has of its own; and a running gate before each.
 
 mod contract;
-mod directory;
+pub mod directory;
 mod document;
-mod exec;
+pub mod exec;
 pub mod gate;
 mod narrowest;
 mod openbao;

@@ -89,7 +89,7 @@ class Place:
         text = self.config.read_text()
         text = re.sub(r'(?m)^address = .*$', 'address = "127.0.0.1:0"', text, count=1)
         text = re.sub(r'(?m)^limit = "10000/15min".*$', "", text, count=1)
-        text = text.replace("[audit]", '[admin]\naddress = "unix:admin.sock"\n\n[audit]\nsegment_size = "1MiB"', 1)
+        text = text.replace("[audit]", '[audit]\nsegment_size = "1MiB"', 1)
         text = text.replace('type = "age"', 'type = "age"\nrefresh = "1s"', 1)
         text += "".join(self.upstream(name) for name in ("rough",))
         text = text.replace(f'base_url = "{self.base("acme")}"', f'base_url = "{self.base("acme")}"\n{self.reach("acme")}', 1)
@@ -126,7 +126,7 @@ class Place:
         """What the admin socket says: status and body."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(PATIENCE)
-            admin.connect(str(self.home / "admin.sock"))
+            admin.connect(str(self.home / "audit" / "admin.sock"))
             admin.sendall(f"GET {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n".encode())
             answer = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
         head, _, body = answer.partition("\r\n\r\n")

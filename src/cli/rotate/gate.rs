@@ -39,7 +39,9 @@ impl<'a> Gate<'a> {
             return Err(Failure::new(
                 "a gate runs, and it has no admin socket: what it sees of the keys cannot be known",
             )
-            .hint("add `[admin]` with `address = \"unix:admin.sock\"` to the configuration and restart the gate"));
+            .hint(
+                "add `[admin]` with `address = \"unix:audit/admin.sock\"` to the configuration and restart the gate",
+            ));
         }
         Ok(gate)
     }

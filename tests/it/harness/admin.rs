@@ -6,10 +6,10 @@ use std::os::unix::net::UnixStream;
 use super::Proxy;
 
 impl Proxy {
-    /// Asks the admin socket `admin.sock` of this gate: status and body.
+    /// Asks the admin socket of this gate: status and body.
     #[track_caller]
     pub fn admin(&self, path: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.directory().join("admin.sock")).unwrap();
+        let mut stream = UnixStream::connect(self.directory().join("audit/admin.sock")).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nhost: gate\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();

@@ -1,13 +1,6 @@
 //! What the gate counts, by name.
 
-use super::{Proxy, Setup, until};
-
-impl Setup {
-    /// Turns the admin socket on, so that [`Proxy::metric`] can ask it.
-    pub fn with_metrics(&mut self) -> &mut Self {
-        self.set(&["admin", "address"], "unix:admin.sock")
-    }
-}
+use super::{Proxy, until};
 
 impl Proxy {
     /// How often a refusal or a cut with this code was counted.

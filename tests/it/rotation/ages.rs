@@ -5,7 +5,7 @@ use super::portal::Shop;
 #[test]
 fn the_metrics_tell_how_old_a_key_is_and_when_it_is_overdue() {
     let mut shop = Shop::with(&[], |setup| {
-        setup.set(&["admin", "address"], "unix:admin.sock").set(&["upstream", "acme", "rotate_after"], "1ms");
+        setup.set(&["upstream", "acme", "rotate_after"], "1ms");
     });
     shop.proxy.run();
     let labels = "{upstream=\"acme\",credential=\"acme\"}";

@@ -127,7 +127,7 @@ fn a_read_that_could_fall_back_to_the_old_key_does_not_keep_it_in_use() {
         exchange.json(200, r#"{"Content":[],"Count":0,"StatusCode":200,"LogId":"m-1","Success":true}"#)
     });
     let mut proxy = Proxy::start(&merchant.target(), |setup| {
-        setup.integration("webshop", EVERYDAY).set(&["admin", "address"], "unix:admin.sock");
+        setup.integration("webshop", EVERYDAY);
     });
     let (client, base) = (proxy.client("webshop"), proxy.base_path().to_owned());
     let mut write = held_write(&client, &format!("{base}/v2/offer"));
@@ -151,6 +151,31 @@ fn a_read_that_could_fall_back_to_the_old_key_does_not_keep_it_in_use() {
     read.reply("GET /v2/orders").unwrap().must_be(200);
     let listed = proxy.keygate(&["credential", "list"], b"");
     assert!(listed.stderr.contains("`acme` is being rotated from version 1 to 2: phase `certify`"), "{listed}");
+}
+
+#[test]
+fn a_gate_that_is_killed_while_calls_drain_or_the_old_keys_end_is_waited_for_comes_back_to_it() {
+    let mut shop = Shop::open();
+    let key = shop.new_key();
+    let (client, path) = (shop.proxy.client("webshop"), format!("{}/v2/offer", shop.proxy.base_path()));
+    let held = held_write(&client, &path);
+    until("the intent of the write", || (!shop.proxy.audit().of_kind("intent").is_empty()).then_some(()));
+    let mut command = shop.begin(&["--within", "1ms", "--wait", "2m"], &key);
+    command.says("drain: calls under way may still use version 1");
+    shop.proxy.kill();
+    drop(held);
+    shop.proxy.run();
+    shop.reads(3);
+    command.says("no call uses version 1 any more");
+    shop.proxy.kill();
+    shop.proxy.run();
+    shop.reads(3);
+    let calls = shop.proxy.audit().of_kind("call");
+    assert!(calls.iter().all(|call| call.field("credential")[1] == 2), "{calls:?}");
+    shop.portal.withdraw(&shop.first.clone());
+    let said = command.ends(0);
+    assert!(said.contains("version 1 is dead"), "{said}");
+    shop.reads(1);
 }
 
 #[test]
@@ -196,13 +221,13 @@ fn without_a_gate_the_command_does_it_all_and_has_it_on_record() {
 #[test]
 fn a_gate_that_cannot_be_spoken_to_is_no_reason_to_drive_blindly() {
     let mut shop = Shop::with(&[], |setup| {
-        setup.integration("other", EVERYDAY);
+        setup.integration("other", EVERYDAY).edit(|config, _| drop(config.remove("admin")));
     });
     shop.proxy.run();
     let key = shop.new_key();
     let ran = shop.rotate(&[], &key);
     assert_eq!(ran.code, Some(1), "{ran}");
-    assert!(ran.stderr.contains("no admin socket") && ran.stderr.contains("unix:admin.sock"), "{ran}");
+    assert!(ran.stderr.contains("no admin socket") && ran.stderr.contains("unix:audit/admin.sock"), "{ran}");
     assert_eq!(shop.version(), 1);
 }
 

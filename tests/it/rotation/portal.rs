@@ -67,9 +67,7 @@ impl Shop {
 
     /// The gate does not run yet.
     pub(super) fn closed() -> Self {
-        Self::with(&[], |setup| {
-            setup.set(&["admin", "address"], "unix:admin.sock");
-        })
+        Self::with(&[], |_| ())
     }
 
     pub(super) fn with(stand_in: &[&str], choose: impl FnOnce(&mut Setup)) -> Self {

@@ -42,7 +42,7 @@ fn a_directory_keeps_the_contract() {
 }
 
 /// What the kubelet makes of a secret: `acme` → `..data/acme`, `..data` → a folder of this version.
-pub(super) fn mount(root: &Path, version: &str, document: &Value) {
+pub fn mount(root: &Path, version: &str, document: &Value) {
     let folder = root.join(format!("..2026_{version}"));
     fs::create_dir(&folder).unwrap();
     private(&folder.join("acme"), document.to_string().as_bytes());

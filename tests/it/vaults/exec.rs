@@ -16,7 +16,7 @@ use crate::harness::bao::private;
 use crate::harness::until;
 
 /// A program in a folder.
-pub(super) fn program(folder: &Path, text: &str) -> PathBuf {
+pub fn program(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("helper");
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();

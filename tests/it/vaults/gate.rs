@@ -23,7 +23,7 @@ pub fn with_vault(setup: &mut Setup, fill: impl FnOnce(&mut Table) + Send + Sync
 }
 
 /// A gate in front of this server that logs in by approle.
-pub(super) fn before(bao: &Bao, merchant: &Merchant, more: impl FnOnce(&mut Table) + Send + Sync + 'static) -> Proxy {
+pub fn before(bao: &Bao, merchant: &Merchant, more: impl FnOnce(&mut Table) + Send + Sync + 'static) -> Proxy {
     let (role_id, secret_id) = bao.approle(&json!({"token_ttl": "1h"}));
     let file = bao.secret_file("secret-id", &secret_id);
     let (address, ca) = (bao.address(), bao.ca());
@@ -44,7 +44,7 @@ pub(super) fn before(bao: &Bao, merchant: &Merchant, more: impl FnOnce(&mut Tabl
     proxy
 }
 
-pub(super) fn fields(proxy: &Proxy, merchant: &Merchant, key: &str) -> serde_json::Value {
+pub fn fields(proxy: &Proxy, merchant: &Merchant, key: &str) -> serde_json::Value {
     json!({"key": key, "bound_to": format!("https://localhost:{}{}", merchant.target().port, proxy.base_path())})
 }
 
@@ -64,7 +64,7 @@ fn version(proxy: &Proxy, reply: &Reply) -> u64 {
 }
 
 /// The key that reached the upstream last.
-pub(super) fn last_key(merchant: &Merchant) -> String {
+pub fn last_key(merchant: &Merchant) -> String {
     merchant.seen().last().unwrap().header("x-ce-key").to_owned()
 }
 
@@ -100,7 +100,14 @@ fn a_gate_before_openbao_uses_a_new_version_survives_an_outage_for_a_while_and_h
     bao.seal();
     assert!(await_event(&proxy, "credential-trouble", 1).contains("Vault is sealed; the last good one stays in use"));
     get().must_be(200);
+    let warned = || proxy.admin("/health");
+    let (status, health) = until("a warning", || Some(warned()).filter(|(_, text)| text.contains("stays in use")));
+    assert_eq!(status, 200, "calls are served: {health}");
+    assert!(health.contains("the last good `acme` stays in use"), "{health}");
+    assert_eq!(proxy.metric("keygate_credentials_unconfirmed"), Some(1));
     bao.unseal();
+    until("no warning", || warned().1.contains("\"warnings\":[]").then_some(()));
+    assert_eq!(proxy.metric("keygate_credentials_unconfirmed"), Some(0));
     assert!(await_event(&proxy, "credential-restored", 1).contains("version 2"));
     bao.seal();
     await_event(&proxy, "credential-trouble", 2);
