@@ -1,10 +1,12 @@
 //! Reading a log line by line, over all segments, also while it is being written.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::segment::list;
+use super::line::Line;
+use super::segment::{list, number};
 
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -17,18 +19,31 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+/// Read at once.
+const BLOCK: usize = 1 << 16;
+
 /// Walks whole lines in order; new lines and new segments are found when it is asked again.
 pub struct Follow {
     directory: PathBuf,
-    current: Option<(PathBuf, BufReader<File>)>,
-    /// A line that is not whole yet.
-    partial: Vec<u8>,
+    current: Option<Reading>,
+    /// Records with a smaller number are passed over.
+    from: u64,
 }
 
 impl Follow {
     /// From the first record.
     pub fn from_start(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), current: None, partial: Vec::new() }
+        Self { directory: directory.to_owned(), current: None, from: 0 }
+    }
+
+    /// From the record with this number, or the first one behind it that is there.
+    pub fn from_record(directory: &Path, seq: u64) -> Result<Self, ReadError> {
+        let mut follow = Self { from: seq, ..Self::from_start(directory) };
+        let segments = list(directory).map_err(|source| error(directory, source))?;
+        if let Some(path) = segments.iter().rfind(|path| number(path) <= seq) {
+            follow.open(path, 0)?;
+        }
+        Ok(follow)
     }
 
     /// From the last `count` records.
@@ -37,11 +52,9 @@ impl Follow {
         let segments = list(directory).map_err(|source| error(directory, source))?;
         let mut wanted = count;
         for path in segments.iter().rev() {
-            let ends = line_ends(path).map_err(|source| error(path, source))?;
-            let skip = ends.len().saturating_sub(wanted);
-            wanted -= ends.len() - skip;
+            let (found, offset) = last_lines(path, wanted).map_err(|source| error(path, source))?;
+            wanted -= found;
             if wanted == 0 || path == &segments[0] {
-                let offset = skip.checked_sub(1).map_or(0, |last_skipped| ends[last_skipped]);
                 follow.open(path, offset)?;
                 break;
             }
@@ -51,64 +64,114 @@ impl Follow {
 
     /// The next whole line without its newline; `None` when there is no further one yet.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        while let Some(line) = self.next_of_all()? {
+            if self.from == 0 || Line::parse(&line).is_none_or(|line| line.seq >= self.from) {
+                self.from = 0;
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_of_all(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
         loop {
-            if self.read()? {
-                return Ok(Some(std::mem::take(&mut self.partial)));
+            if let Some(line) = self.read()? {
+                return Ok(Some(line));
             }
             let Some(next) = self.next_segment()? else { return Ok(None) };
             // A segment gets its last line before the next one appears: the end that was seen may not have been the last.
-            if self.read()? {
-                return Ok(Some(std::mem::take(&mut self.partial)));
+            if let Some(line) = self.read()? {
+                return Ok(Some(line));
             }
-            self.partial.clear();
             self.open(&next, 0)?;
         }
     }
 
-    /// Reads on in the current segment; true when `partial` holds a whole line.
-    fn read(&mut self) -> Result<bool, ReadError> {
-        let Some((path, reader)) = &mut self.current else { return Ok(false) };
-        read_written(reader, &mut self.partial).map_err(|source| error(path, source))?;
-        let whole = self.partial.last() == Some(&b'\n');
-        if whole {
-            self.partial.pop();
-        }
-        Ok(whole)
+    fn read(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(reading) = &mut self.current else { return Ok(None) };
+        reading.line().map_err(|source| error(&reading.path, source))
     }
 
     /// The segment behind the current one, when there is one.
     fn next_segment(&self) -> Result<Option<PathBuf>, ReadError> {
         let segments = list(&self.directory).map_err(|source| error(&self.directory, source))?;
-        Ok(segments.into_iter().find(|path| self.current.as_ref().is_none_or(|(now, _)| path > now)))
+        Ok(segments.into_iter().find(|path| self.current.as_ref().is_none_or(|now| *path > now.path)))
     }
 
     fn open(&mut self, path: &Path, offset: u64) -> Result<(), ReadError> {
-        let mut file = File::open(path).map_err(|source| error(path, source))?;
-        file.seek(SeekFrom::Start(offset)).map_err(|source| error(path, source))?;
-        self.current = Some((path.to_owned(), BufReader::with_capacity(1 << 16, file)));
+        let file = File::open(path).map_err(|source| error(path, source))?;
+        self.current = Some(Reading { path: path.to_owned(), file, offset, held: Vec::new(), taken: 0 });
         Ok(())
     }
 }
 
-/// Reads up to the end of a line or of what is written. Zeros are room that was laid out ahead: records may stand there
-/// the next time.
-fn read_written(reader: &mut BufReader<File>, line: &mut Vec<u8>) -> io::Result<()> {
-    reader.read_until(b'\n', line)?;
-    if let Some(end) = memchr::memchr(0, line) {
-        let room = i64::try_from(line.len() - end).unwrap_or(0);
-        line.truncate(end);
-        // Not `seek_relative`, which would keep the zeros in the buffer.
-        reader.seek(SeekFrom::Current(-room))?;
+/// A segment as far as it was read.
+struct Reading {
+    path: PathBuf,
+    file: File,
+    /// Where to read on.
+    offset: u64,
+    /// What was read; the first `taken` bytes of it were handed out.
+    held: Vec<u8>,
+    taken: usize,
+}
+
+impl Reading {
+    /// The next line, when all of it is there.
+    fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut searched = self.taken;
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.held[searched..]) {
+                let line = self.held[self.taken..searched + at].to_vec();
+                self.taken = searched + at + 1;
+                return Ok(Some(line));
+            }
+            self.held.drain(..self.taken);
+            self.taken = 0;
+            searched = self.held.len();
+            if self.read_on()? == 0 {
+                return Ok(None);
+            }
+        }
     }
-    Ok(())
+
+    /// Reads up to a block of what is written; how much. Zeros are room that was laid out ahead: records may stand there
+    /// the next time, so nothing of what lies behind the first one is kept.
+    fn read_on(&mut self) -> io::Result<usize> {
+        let start = self.held.len();
+        self.held.resize(start + BLOCK, 0);
+        let read = self.file.read_at(&mut self.held[start..], self.offset);
+        let read = read.inspect_err(|_| self.held.truncate(start))?;
+        let block = &self.held[start..start + read];
+        let written = memchr::memchr(0, block).unwrap_or(read);
+        self.held.truncate(start + written);
+        self.offset += written as u64;
+        Ok(written)
+    }
+}
+
+/// How many of the last lines a segment has, at most as many as are wanted, and where the first of them begins. It is read
+/// from its end, in blocks: of a large one only what is needed.
+fn last_lines(path: &Path, wanted: usize) -> io::Result<(usize, u64)> {
+    let file = File::open(path)?;
+    let (mut end, mut found) = (file.metadata()?.len(), 0);
+    let mut block = vec![0; BLOCK];
+    while end > 0 {
+        let begin = end.saturating_sub(BLOCK as u64);
+        let block = &mut block[..usize::try_from(end - begin).unwrap_or(BLOCK)];
+        file.read_exact_at(block, begin)?;
+        for at in memchr::memrchr_iter(b'\n', block) {
+            // It ends the line before the wanted ones.
+            if found == wanted {
+                return Ok((found, begin + at as u64 + 1));
+            }
+            found += 1;
+        }
+        end = begin;
+    }
+    Ok((found, 0))
 }
 
 fn error(path: &Path, source: io::Error) -> ReadError {
     ReadError { path: path.to_owned(), source }
-}
-
-/// Offsets behind whole lines.
-fn line_ends(path: &Path) -> io::Result<Vec<u64>> {
-    let bytes = std::fs::read(path)?;
-    Ok(memchr::memchr_iter(b'\n', &bytes).map(|at| at as u64 + 1).collect())
 }

@@ -158,6 +158,73 @@ fn the_last_lines_are_found_across_segments() {
 }
 
 #[test]
+fn the_last_lines_are_found_wherever_a_block_of_reading_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("segment-{:020}.jsonl", 0));
+    for length in [(1 << 16) - 2, (1 << 16) - 1, 1 << 16, 3 << 16] {
+        let line = "x".repeat(length);
+        // Torn, and room behind it.
+        fs::write(&path, format!("{line}\n{line}\n{line}\nto{}", "\0".repeat(200_000))).unwrap();
+        for count in 0..5 {
+            let mut follow = Follow::from_last(folder.path(), count).unwrap();
+            for _ in 0..count.min(3) {
+                assert!(follow.next_line().unwrap().is_some_and(|found| found == line.as_bytes()));
+            }
+            assert_eq!(follow.next_line().unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn a_reader_begins_with_the_record_that_was_asked_for() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_of_small_segments(&directory);
+    (0..5).for_each(|_| put(&log, &record(Kind::Call)));
+    drop(log);
+    let (log, _) = log_in(&directory);
+    (0..5).for_each(|_| put(&log, &record(Kind::Call)));
+    let next = |follow: &mut Follow| follow.next_line().unwrap().map(|line| line::Line::parse(&line).unwrap().seq);
+    for wanted in 0..10 {
+        let mut follow = Follow::from_record(&directory, wanted).unwrap();
+        assert_eq!([next(&mut follow), next(&mut follow)], [Some(wanted), Some(wanted + 1).filter(|seq| *seq < 10)]);
+    }
+    let mut ahead = Follow::from_record(&directory, 10).unwrap();
+    assert_eq!(next(&mut ahead), None);
+    put(&log, &record(Kind::Call));
+    assert_eq!(next(&mut ahead), Some(10));
+    fs::remove_file(&segment::list(&directory).unwrap()[0]).unwrap();
+    assert_eq!(next(&mut Follow::from_record(&directory, 0).unwrap()), Some(1), "the first one that is there");
+}
+
+/// What is laid out ahead may be read before, and what stands in it after, a batch was written: a reader that went on behind
+/// such zeros told that there is nothing, and had to be asked again.
+#[test]
+fn a_follower_has_every_record_once_it_is_durable() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = log_in(&directory);
+    let durable = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let told = durable.clone();
+    let writing = thread::spawn(move || {
+        for n in 1..=3000 {
+            put(&log, &record(Kind::Call));
+            told.store(n, std::sync::atomic::Ordering::Release);
+        }
+    });
+    let mut follow = Follow::from_start(&directory);
+    let mut read = 0;
+    while read < 3000 {
+        let there = durable.load(std::sync::atomic::Ordering::Acquire);
+        while follow.next_line().unwrap().is_some() {
+            read += 1;
+        }
+        assert!(read >= there, "{there} records were durable, and a reader found {read}");
+    }
+    writing.join().unwrap();
+}
+
+#[test]
 fn a_follower_misses_no_line_where_segments_meet() {
     let folder = fresh();
     let directory = folder.path().join("audit");
