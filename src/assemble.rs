@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admin::AdminThread;
-use crate::audit::{self, Again, Log, ParamHasher, Reserve, SigningKey};
+use crate::audit::{self, Again, Log, ParamHasher, Recipients, Reserve, SigningKey};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
 use crate::config::Config;
@@ -245,13 +245,20 @@ fn disk(config: &crate::config::Audit) -> audit::Disk {
     audit::Disk { segment_size: config.segment_size, durability: config.durability }
 }
 
+fn recipients(config: &crate::config::Audit) -> Result<Recipients, Failure> {
+    Recipients::parse(&config.recipients).map_err(|why| {
+        Failure::new(format!("cannot encrypt the audit log: {why}")).hint("`[audit] recipients` names them")
+    })
+}
+
 /// The log, and what there is to say when the gate had not stopped in good order.
 fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
     let directory = &config.audit.directory;
     let key = Arc::new(signing_key(&config.audit.signing_key)?);
+    let recipients = Arc::new(recipients(&config.audit)?);
     let (since, disk) = (Instant::now(), disk(&config.audit));
     let opened = loop {
-        match audit::open(directory, disk, key.clone()) {
+        match audit::open(directory, disk, key.clone(), recipients.clone()) {
             // A command that puts something on record while no gate runs has it for a moment.
             Err(audit::OpenError::InUse(_)) if since.elapsed() < MOMENT => std::thread::sleep(MOMENT / 20),
             opened => break opened,
@@ -263,7 +270,8 @@ fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
     })?;
     let reserve = config.audit.reserve.map(|size| Reserve::new(directory, size.get()));
     let folder = directory.clone();
-    let again = Again::by(Box::new(move |kept| audit::open_from(&folder, disk, key.clone(), kept)), reserve);
+    let reopen = move |kept| audit::open_from(&folder, disk, key.clone(), recipients.clone(), kept);
+    let again = Again::by(Box::new(reopen), reserve);
     let log = Log::start_again(Box::new(sink), resume, again)
         .map_err(|error| Failure::new("cannot start the audit log's thread").because(error))?;
     Ok((log, (!recovered.stopped).then(|| told(&recovered))))

@@ -57,7 +57,7 @@ fn sync_time(folder: &Path) -> Duration {
 
 fn write(directory: &Path, key: &Arc<SigningKey>, durability: Durability) {
     let disk = Disk { segment_size: 64 << 20, durability };
-    let (sink, resume, _) = open(directory, disk, key.clone()).unwrap();
+    let (sink, resume, _) = open(directory, disk, key.clone(), Arc::default()).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tls = tls();

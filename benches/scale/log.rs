@@ -45,7 +45,7 @@ pub fn run() {
 /// A log as a gate would have written it, which then stopped in good order.
 fn write(directory: &std::path::Path, count: usize) {
     let key = fs::read_to_string(directory.with_file_name("audit-signing.key")).unwrap();
-    let (sink, resume, _) = open(directory, DISK, Arc::new(SigningKey::parse(&key).unwrap())).unwrap();
+    let (sink, resume, _) = open(directory, DISK, Arc::new(SigningKey::parse(&key).unwrap()), Arc::default()).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let wait = |pending: Pending| runtime.block_on(pending).map(drop).unwrap();

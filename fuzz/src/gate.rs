@@ -58,8 +58,13 @@ pub fn config() -> Config {
     let text = format!(
         "{}\n[integration.webshop]\nupstream = \"acme\"\nkey_sha256 = \"{hash}\"\n\
          allow = [\"orders:*\", \"products:*\", \"offers:*\", \"shipments:*\"]\ndeny = [\"GET /v2/orders/new\"]\n",
-        keygate::config::minimal("acme", "https://acme.channelengine.net/api", "channelengine")
-            .replace("limit = \"10000/15min\"", "limit = \"none\"")
+        keygate::config::minimal(
+            "acme",
+            "https://acme.channelengine.net/api",
+            "channelengine",
+            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+        )
+        .replace("limit = \"10000/15min\"", "limit = \"none\"")
     );
     let checked = keygate::config::check(&text, "keygate.toml", "/nowhere".as_ref(), &|_| Err("no files".into()));
     checked.unwrap_or_else(|problems| panic!("{problems}"))

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::line::push_line;
 use super::resume::Resume;
 use super::segment::sync_folder;
 use super::writer::Shared;
@@ -81,8 +80,7 @@ fn begin(
     record.event = Some(Event { code, detail: detail(&recovered) });
     let (mut json, mut line) = (Vec::new(), Vec::new());
     record.write(&mut json)?;
-    let salt = resume.salts.of(resume.next_seq)?;
-    let leaf = push_line(&mut line, &json, resume.next_seq, &salt);
+    let leaf = resume.pen.line(&mut line, &json, resume.next_seq)?;
     sink.append(&line)?;
     resume.next_seq += 1;
     resume.tree.as_mut().map_or(Ok(()), |tree| tree.push(leaf))?;

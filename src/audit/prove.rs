@@ -8,7 +8,10 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::boxed;
 use super::line::Line;
+use super::opener::{Opener, Shut};
+use super::recipients::Identity;
 use super::salt::{SaltFiles, SaltReader};
 use super::segment::{list, number};
 use super::tree::merkle::{Hashes, root_of};
@@ -39,6 +42,9 @@ pub enum ProveError {
     /// Nobody can tell what the record was.
     #[error("the salt of record {0} is missing")]
     NoSalt(u64),
+    /// The record is encrypted.
+    #[error(transparent)]
+    Shut(#[from] Shut),
     /// The log cannot be read.
     #[error("the log cannot be read")]
     Io(#[from] io::Error),
@@ -48,26 +54,41 @@ impl ProveError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoRecord(_) => "numbers begin at 0; `keygate audit tail --json` shows them as `seq`",
+            Self::NoRecord(_) => {
+                "numbers begin at 0; `keygate audit tail --json` shows them as `seq`; the ids of reads stand in an encrypted log only for who has `--identity FILE`"
+            }
             Self::Unsigned { .. } => {
                 "a running gate signs a checkpoint each second; one that crashed, when it starts again"
             }
+            Self::Shut(shut) => shut.hint(),
             _ => "`keygate audit verify` shows what is wrong",
         }
     }
 }
 
-/// The number of the record with this id.
-pub fn find(directory: &Path, id: &str) -> Result<u64, ProveError> {
-    let wanted = format!("\"id\":\"{id}\"");
+/// The number of the record with this id. Without an identity those of writes are found in an encrypted log.
+pub fn find(directory: &Path, id: &str, identity: Option<&Identity>) -> Result<u64, ProveError> {
+    let wanted = ["id", "call", "intent"].map(|name| format!("\"{name}\":\"{id}\""));
+    let has = |text: &[u8]| wanted.iter().any(|wanted| memchr::memmem::find(text, wanted.as_bytes()).is_some());
+    let mut opener = Opener::new(directory, identity);
     for path in list(directory)?.into_iter().rev() {
+        let mut shut = None;
         let found = each_line(&path, |line| {
-            let head = &line[..line.len().min(160)];
-            memchr::memmem::find(head, wanted.as_bytes()).and_then(|_| Line::parse(line)).map(|line| line.seq)
+            let parsed = Line::parse(line)?;
+            let found = if parsed.is_boxed() && identity.is_none() {
+                has(boxed::mark_of(line))
+            } else {
+                let text = opener.open(line).inspect_err(|_| shut = Some(parsed.seq)).ok()?;
+                has(&text[..text.len().min(160)])
+            };
+            found.then_some(parsed.seq)
         })?;
         // The newest with this id is the outcome, before it stands its intent.
         if let Some(seq) = found {
             return Ok(seq);
+        }
+        if let Some(seq) = shut {
+            opener.open(&line(&path, seq)?.ok_or_else(|| ProveError::NoRecord(id.to_owned()))?)?;
         }
     }
     Err(ProveError::NoRecord(id.to_owned()))
@@ -84,8 +105,20 @@ fn each_line<T>(path: &Path, mut see: impl FnMut(&[u8]) -> Option<T>) -> io::Res
     Ok(found)
 }
 
+/// That a record's salt and text are to stand in its proof.
+#[derive(Clone, Copy)]
+pub struct Disclose<'a> {
+    /// What opens the key file of an encrypted record.
+    pub identity: Option<&'a Identity>,
+}
+
 /// The proof, as text. With `disclose` the record's salt and text stand in it.
-pub fn prove(directory: &Path, key: &VerifierKey, index: u64, disclose: bool) -> Result<String, ProveError> {
+pub fn prove(
+    directory: &Path,
+    key: &VerifierKey,
+    index: u64,
+    disclose: Option<Disclose<'_>>,
+) -> Result<String, ProveError> {
     let note = std::fs::read_to_string(directory.join(CHECKPOINT))?;
     let checkpoint = Checkpoint::open(&note, key).map_err(ProveError::Checkpoint)?;
     if index >= checkpoint.size {
@@ -98,8 +131,9 @@ pub fn prove(directory: &Path, key: &VerifierKey, index: u64, disclose: bool) ->
         return Err(ProveError::Tiles);
     }
     let mut text = String::from("c2sp.org/tlog-proof@v1\n");
-    if disclose {
-        let _ = writeln!(text, "extra {}", STANDARD.encode(record(directory, index, leaf.entry)?));
+    if let Some(Disclose { identity }) = disclose {
+        let extra = record(directory, index, leaf.entry, identity)?;
+        let _ = writeln!(text, "extra {}", STANDARD.encode(extra));
     }
     let _ = writeln!(text, "index {index}");
     for hash in proof {
@@ -109,15 +143,22 @@ pub fn prove(directory: &Path, key: &VerifierKey, index: u64, disclose: bool) ->
     Ok(text)
 }
 
-/// A record's salt and text, which its entry is the hash of.
-fn record(directory: &Path, index: u64, entry: [u8; 32]) -> Result<Vec<u8>, ProveError> {
-    let segments = list(directory)?;
+/// A record's salt and text. Its entry is the hash of both, or, where it is boxed, of the text, and the salt opens its box.
+fn record(directory: &Path, index: u64, entry: [u8; 32], identity: Option<&Identity>) -> Result<Vec<u8>, ProveError> {
     let no_record = || ProveError::NoRecord(index.to_string());
+    let segments = list(directory)?;
     let path = segments.iter().rfind(|path| number(path) <= index).ok_or_else(no_record)?;
-    let text = each_line(path, |line| {
-        Line::parse(line).filter(|line| line.seq == index).map(|line| (line.entry, line.text().to_vec()))
-    })?;
-    let (_, text) = text.filter(|(own, _)| *own == entry).ok_or_else(no_record)?;
-    let salt = SaltFiles::find(directory)?.salt(&mut SaltReader::default(), index).ok_or(ProveError::NoSalt(index))?;
-    Ok([&salt[..], &text].concat())
+    let found = line(path, index)?.ok_or_else(no_record)?;
+    let line = Line::parse(&found).filter(|line| line.entry == entry).ok_or_else(no_record)?;
+    if line.is_boxed() {
+        // It says why when it cannot be opened.
+        Opener::new(directory, identity).open(&found)?;
+    }
+    let salt = SaltFiles::find(directory, identity)?.salt(&mut SaltReader::default(), index);
+    Ok([&salt.ok_or(ProveError::NoSalt(index))?[..], line.text()].concat())
+}
+
+/// The line of the record with this number in a segment.
+fn line(path: &Path, index: u64) -> io::Result<Option<Vec<u8>>> {
+    each_line(path, |text| Line::parse(text).filter(|line| line.seq == index).map(|_| text.to_vec()))
 }

@@ -1,11 +1,14 @@
 //! Reading a log line by line, over all segments, also while it is being written.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::line::Line;
+use super::opener::{Opener, Shut};
+use super::recipients::Identity;
 use super::segment::{list, number};
 
 /// Why a log cannot be read.
@@ -19,6 +22,13 @@ pub struct ReadError {
     pub source: io::Error,
 }
 
+impl ReadError {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.source.get_ref().and_then(|why| why.downcast_ref::<Shut>()).map(Shut::hint)
+    }
+}
+
 /// Read at once.
 const BLOCK: usize = 1 << 16;
 
@@ -28,17 +38,18 @@ pub struct Follow {
     current: Option<Reading>,
     /// Records with a smaller number are passed over.
     from: u64,
+    opener: Opener,
 }
 
 impl Follow {
-    /// From the first record.
-    pub fn from_start(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), current: None, from: 0 }
+    /// From the first record. An encrypted log needs an identity.
+    pub fn from_start(directory: &Path, identity: Option<&Identity>) -> Self {
+        Self { directory: directory.to_owned(), current: None, from: 0, opener: Opener::new(directory, identity) }
     }
 
     /// From the record with this number, or the first one behind it that is there.
-    pub fn from_record(directory: &Path, seq: u64) -> Result<Self, ReadError> {
-        let mut follow = Self { from: seq, ..Self::from_start(directory) };
+    pub fn from_record(directory: &Path, seq: u64, identity: Option<&Identity>) -> Result<Self, ReadError> {
+        let mut follow = Self { from: seq, ..Self::from_start(directory, identity) };
         let segments = list(directory).map_err(|source| error(directory, source))?;
         if let Some(path) = segments.iter().rfind(|path| number(path) <= seq) {
             follow.open(path, 0)?;
@@ -47,8 +58,8 @@ impl Follow {
     }
 
     /// From the last `count` records.
-    pub fn from_last(directory: &Path, count: usize) -> Result<Self, ReadError> {
-        let mut follow = Self::from_start(directory);
+    pub fn from_last(directory: &Path, count: usize, identity: Option<&Identity>) -> Result<Self, ReadError> {
+        let mut follow = Self::from_start(directory, identity);
         let segments = list(directory).map_err(|source| error(directory, source))?;
         let mut wanted = count;
         for path in segments.iter().rev() {
@@ -62,15 +73,25 @@ impl Follow {
         Ok(follow)
     }
 
-    /// The next whole line without its newline; `None` when there is no further one yet.
+    /// The next whole line without its newline; `None` when there is no further one yet. A record that is encrypted comes as
+    /// it would stand in a log that is not; of one that was forgotten, `{"kind":"forgotten","seq":N,"entry":"…"}`.
     pub fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
         while let Some(line) = self.next_of_all()? {
             if self.from == 0 || Line::parse(&line).is_none_or(|line| line.seq >= self.from) {
                 self.from = 0;
-                return Ok(Some(line));
+                return self.opened(line).map(Some);
             }
         }
         Ok(None)
+    }
+
+    fn opened(&mut self, line: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        let opened = match self.opener.open(&line) {
+            Ok(Cow::Borrowed(same)) if std::ptr::eq(same, &raw const *line) => None,
+            Ok(opened) => Some(opened.into_owned()),
+            Err(shut) => return Err(error(&self.directory, io::Error::other(shut))),
+        };
+        Ok(opened.unwrap_or(line))
     }
 
     fn next_of_all(&mut self) -> Result<Option<Vec<u8>>, ReadError> {

@@ -3,25 +3,24 @@
 //! The checkpoint tells what was torn from what was damaged. It is signed for records that were durable: one of them that is
 //! missing or changed is damage, and nothing is touched. What stands behind them and does not fit was being written.
 
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::intents::{Intents, each_line};
 use super::line::{Line, is_of_old};
+use super::pen::Pen;
+use super::recipients::Recipients;
 use super::resume::Resume;
-use super::salt::{SaltFiles, SaltReader, Salts};
+use super::salt::{Salt, SaltFiles, SaltReader};
 use super::segment::{Directory, Disk, OpenError, SegmentFile, list, number, sync_folder};
 use super::tree::Leaf;
 use super::tree::note::{Checkpoint, SigningKey};
 use super::tree::store::{CHECKPOINT, Store};
 use super::verify::{Glance, glance};
 use crate::config::Durability;
-
-/// How much of the last run's earlier segments is searched for intents, bytes.
-const SEARCHED: u64 = 256 * 1024 * 1024;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,7 +50,7 @@ pub struct Torn {
     pub aside: PathBuf,
 }
 
-fn io(path: &Path) -> impl Fn(io::Error) -> OpenError {
+pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { path: path.clone(), source }
 }
@@ -61,8 +60,13 @@ fn damaged(path: &Path, line: u64, what: &'static str) -> OpenError {
 }
 
 /// Opens a log for writing.
-pub fn open(directory: &Path, disk: Disk, key: Arc<SigningKey>) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
-    open_from(directory, disk, key, 0)
+pub fn open(
+    directory: &Path,
+    disk: Disk,
+    key: Arc<SigningKey>,
+    recipients: Arc<Recipients>,
+) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
+    open_from(directory, disk, key, recipients, 0)
 }
 
 /// The same for a log that is known to have so many records at least.
@@ -70,6 +74,7 @@ pub fn open_from(
     directory: &Path,
     disk: Disk,
     key: Arc<SigningKey>,
+    recipients: Arc<Recipients>,
     kept: u64,
 ) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
     let lock = Directory::lock(directory)?;
@@ -90,7 +95,7 @@ pub fn open_from(
     recovered.unsigned = end.next_seq - signed.size;
     recovered.stopped &= recovered.unsigned == 0;
     tidy(directory, segments.last(), &blank, &end, &mut recovered)?;
-    let resume = Resume { next_seq: end.next_seq, salts: Salts::new(directory), tree: Some(tree) };
+    let resume = Resume { next_seq: end.next_seq, pen: Pen::new(directory, recipients), tree: Some(tree) };
     Ok((SegmentFile::new(directory, lock, disk), resume, recovered))
 }
 
@@ -137,7 +142,7 @@ fn find_end(
     if end.next_seq != expected {
         return Err(damaged(last, 1, "the segment's name is not the number of the record that comes next"));
     }
-    let salts = SaltFiles::find(directory).map_err(io(directory))?;
+    let salts = SaltFiles::find(directory, None).map_err(io(directory))?;
     scan(last, &salts, signed, &mut end, recovered, &mut intents)?;
     (end.length, end.torn) = behind(last, end.whole).map_err(io(last))?;
     Ok(end)
@@ -213,17 +218,6 @@ fn tree(
     }
 }
 
-/// Hands the lines of a segment to `see`, one at a time: a whole segment need not lie in memory. Ends where `see` says no.
-fn each_line(path: &Path, mut see: impl FnMut(&[u8]) -> Result<bool, OpenError>) -> Result<(), OpenError> {
-    let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(io)?);
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).map_err(io)? > 0 && see(&line)? {
-        line.clear();
-    }
-    Ok(())
-}
-
 /// The number behind the last record of a segment that has a successor, so is whole.
 fn end_of(path: &Path) -> Result<u64, OpenError> {
     let (mut lines, mut last) = (0, None);
@@ -260,7 +254,13 @@ fn scan(
         let text = line.strip_suffix(b"\n");
         let mut fits = |parsed: &Line<'_>| {
             // Without its salt a record was forgotten: its entry is all there is to go by.
-            parsed.seq == end.next_seq && salts.salt(&mut reader, parsed.seq).is_none_or(|salt| parsed.is_of(&salt))
+            let sound = match salts.look(&mut reader, parsed.seq) {
+                Salt::Known(salt) => parsed.is_sound(|| Some(salt)),
+                Salt::Gone => parsed.is_sound(|| None),
+                // What such a key file serves is boxed.
+                Salt::Locked(_) => parsed.is_sound(|| None).or(Some(false)),
+            };
+            parsed.seq == end.next_seq && sound != Some(false)
         };
         let Some(text) = text.filter(|text| Line::parse(text).is_some_and(|parsed| fits(&parsed))) else {
             if is_of_old(text.unwrap_or_default()) {
@@ -295,46 +295,6 @@ fn behind(path: &Path, whole: u64) -> io::Result<(u64, Vec<u8>)> {
     let length = whole + torn.len() as u64;
     torn.truncate(torn.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1));
     Ok((length, torn))
-}
-
-/// Ids of writes whose outcome has not been seen.
-#[derive(Default)]
-struct Intents(BTreeSet<String>);
-
-impl Intents {
-    fn see(&mut self, line: &[u8]) {
-        match glance(line) {
-            Some(Glance::Intent(id)) => drop(self.0.insert(id.to_owned())),
-            Some(Glance::Call(id)) => drop(self.0.remove(id)),
-            _ => {}
-        }
-    }
-
-    /// Looks through the segments that the last run filled before its last one. An outcome follows its intent within a
-    /// call's time limit, so a bound on how far back that goes loses nothing in practice.
-    fn earlier(&mut self, before: &[PathBuf], last: &Path) -> Result<(), OpenError> {
-        let (mut from, mut earliest, mut searched) = (before.len(), last, 0);
-        while from > 0 && searched < SEARCHED && !begins_a_run(earliest).map_err(io(earliest))? {
-            from -= 1;
-            earliest = &before[from];
-            searched += std::fs::metadata(earliest).map_err(io(earliest))?.len();
-        }
-        for path in &before[from..] {
-            each_line(path, |line| {
-                self.see(line);
-                Ok(true)
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// Each run begins with a segment of its own. What ran before it was looked at when it began.
-fn begins_a_run(path: &Path) -> io::Result<bool> {
-    let mut first = Vec::new();
-    BufReader::new(File::open(path)?).read_until(b'\n', &mut first)?;
-    // A torn line says nothing: its run never began.
-    Ok(first.ends_with(b"\n") && matches!(glance(&first), Some(Glance::Began)))
 }
 
 /// The segments, and apart from them those at the end that were begun and never written: the first batch could not be kept.

@@ -1,5 +1,6 @@
 //! The log as a whole: what every sink must keep, what recovery keeps, what verify finds.
 
+mod boxes;
 mod crashes;
 mod evidence;
 mod files;
@@ -46,7 +47,36 @@ fn key() -> Arc<SigningKey> {
 }
 
 fn reopen(directory: &Path, segment_size: u64) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
-    open(directory, Disk { segment_size, durability: Durability::Sync }, key())
+    open(directory, Disk { segment_size, durability: Durability::Sync }, key(), Arc::default())
+}
+
+/// Who reads encrypted logs here.
+fn auditor() -> &'static (Identity, String) {
+    static AUDITOR: std::sync::OnceLock<(Identity, String)> = std::sync::OnceLock::new();
+    AUDITOR.get_or_init(|| {
+        let (text, recipient) = Identity::generate();
+        (Identity::parse(&text).unwrap(), recipient)
+    })
+}
+
+/// A log that is encrypted to the auditor.
+fn boxed_log_in(directory: &Path, segment_size: u64) -> (Log, Recovered) {
+    let recipients = Arc::new(Recipients::parse(std::slice::from_ref(&auditor().1)).unwrap());
+    let disk = Disk { segment_size, durability: Durability::Sync };
+    let (sink, resume, recovered) = open(directory, disk, key(), recipients).unwrap();
+    (Log::start(Box::new(sink), resume).unwrap(), recovered)
+}
+
+/// What a log says of itself to the auditor.
+fn opened(directory: &Path) -> Report {
+    let (key, identity) = (Some(key().verifier().clone()), Some(auditor().0.clone()));
+    verify(directory, &Known { key, identity, ..Known::default() }, |_| ()).unwrap()
+}
+
+/// All lines of a log, as the auditor reads them.
+fn read(directory: &Path) -> Vec<serde_json::Value> {
+    let mut follow = Follow::from_start(directory, Some(&auditor().0));
+    std::iter::from_fn(|| follow.next_line().unwrap()).map(|line| serde_json::from_slice(&line).unwrap()).collect()
 }
 
 /// Makes a log's folder.

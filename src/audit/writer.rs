@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::again::Again;
 use super::bell::{Attendance, Bell};
-use super::line::push_line;
 use super::pace::Pace;
 use super::queue::{Batch, Queue, Stop};
 use super::receipt::{Pending, State};
@@ -20,7 +19,7 @@ use super::resume::Resume;
 use super::tree::Leaf;
 use super::tree::keeper::Keeper;
 use super::tree::note::SigningKey;
-use super::{Closed, Receipt, Record, Sink, Trouble, receipt_text};
+use super::{Closed, Receipt, Recipients, Record, Sink, Trouble, receipt_text};
 
 /// A buffer that grew beyond this in a rush is given back, bytes.
 const KEPT: usize = 4 * 1024 * 1024;
@@ -50,6 +49,8 @@ pub(super) struct Shared {
     pub(super) recent: Recent,
     /// Signs receipts; none where there is no tree.
     key: Option<Arc<SigningKey>>,
+    /// Who may read the records.
+    recipients: Arc<Recipients>,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
     pub(super) open: AtomicBool,
 }
@@ -79,6 +80,7 @@ impl Log {
             lost: AtomicU64::new(0),
             recent: Recent::default(),
             key: resume.tree.as_ref().map(|tree| tree.key().clone()),
+            recipients: resume.pen.recipients().clone(),
             coming: AtomicU64::new(0),
             arrived: AtomicU64::new(0),
             open: AtomicBool::new(true),
@@ -135,6 +137,11 @@ impl Log {
     pub fn receipt_text(&self, receipt: &Receipt, signed: bool) -> Option<String> {
         let key = self.0.shared.key.as_ref()?;
         receipt.known().map(|(index, leaf)| receipt_text::write(key, *index, leaf, signed))
+    }
+
+    /// Who may read its records. Others can take their place while it is written.
+    pub fn recipients(&self) -> &Recipients {
+        &self.0.shared.recipients
     }
 
     /// Whether records can be kept.
@@ -265,7 +272,7 @@ fn write(shared: &Shared, mut sink: Box<dyn Sink>, mut resume: Resume, mut again
 
 /// Writes until it is told to stop, or cannot. `kept` is the number behind the last record that is durable.
 fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume, kept: &mut u64) -> io::Result<()> {
-    let Resume { next_seq: mut seq, mut salts, tree } = resume;
+    let Resume { next_seq: mut seq, mut pen, tree } = resume;
     let mut keeper = tree.map(Keeper::start).transpose()?;
     let (mut taken, mut lines, mut leaves) = (Batch::default(), Vec::new(), Vec::<Leaf>::new());
     let mut pace = Pace::default();
@@ -281,7 +288,7 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume, kept: &mu
         pace.begin(taken.ends.len(), shared.arrived.swap(0, Ordering::Relaxed));
         let mut from = 0;
         for &end in &taken.ends {
-            leaves.push(push_line(&mut lines, &taken.bytes[from..end], seq, &salts.of(seq)?));
+            leaves.push(pen.line(&mut lines, &taken.bytes[from..end], seq)?);
             (from, seq) = (end, seq + 1);
         }
         keeper.as_ref().map_or(Ok(()), Keeper::check)?;

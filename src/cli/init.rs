@@ -9,11 +9,12 @@ use clap::Args;
 use http::Uri;
 use zeroize::Zeroizing;
 
-use crate::audit::{Directory, SigningKey};
+use crate::audit::{Directory, Identity, SigningKey};
 use crate::config::{self, Config};
 use crate::vault::private_file::{self, PRIVATE, PUBLIC};
 use crate::vault::{AgeFile, AgeStore};
 
+use super::audit::IDENTITY;
 use super::output::{self, names, quoted, quoted_path};
 use super::pki::{self, Pki};
 use super::report::Failure;
@@ -58,6 +59,8 @@ struct Plan {
     pki: Pki,
     keep_ca_key: bool,
     upstream: String,
+    /// The text of the auditor's identity.
+    identity: Zeroizing<String>,
 }
 
 /// Runs it.
@@ -74,7 +77,8 @@ impl Plan {
     fn new(args: &Init) -> Result<Self, Failure> {
         let upstream = args.upstream_name.clone().unwrap_or_else(|| name_from(&args.upstream));
         refuse_unwritable(args, &upstream)?;
-        let text = config::minimal(&upstream, &args.upstream, &args.profile);
+        let (identity, recipient) = Identity::generate();
+        let text = config::minimal(&upstream, &args.upstream, &args.profile, &recipient);
         let file = args.folder.join("keygate.toml");
         let config = settings::check("keygate.toml (not written)", &args.folder, &text).map_err(|problems| {
             Failure::config("nothing was made: the configuration would be wrong", problems)
@@ -86,7 +90,16 @@ impl Plan {
             }
             error => Failure::new("cannot make certificates").because(error),
         })?;
-        Ok(Self { folder: args.folder.clone(), file, text, config, pki, keep_ca_key: args.keep_ca_key, upstream })
+        Ok(Self {
+            folder: args.folder.clone(),
+            file,
+            text,
+            config,
+            pki,
+            keep_ca_key: args.keep_ca_key,
+            upstream,
+            identity,
+        })
     }
 
     fn vault(&self) -> Result<AgeFile, Failure> {
@@ -99,6 +112,10 @@ impl Plan {
 
     fn ca_key(&self) -> PathBuf {
         self.folder.join("ca.key")
+    }
+
+    fn audit_identity(&self) -> PathBuf {
+        self.folder.join(IDENTITY)
     }
 
     fn refuse_overwriting(&self) -> Result<(), Failure> {
@@ -114,6 +131,7 @@ impl Plan {
             &audit.hash_key,
             &audit.signing_key,
             &audit.verifier_key(),
+            &self.audit_identity(),
             &self.ca_key(),
         ];
         // A dangling link is in the way too.
@@ -142,6 +160,7 @@ impl Plan {
         let key = signing_key()?;
         made.file(&audit.signing_key, key.text().as_bytes(), PRIVATE)?;
         made.file(&audit.verifier_key(), format!("{}\n", key.verifier().text()).as_bytes(), PUBLIC)?;
+        made.file(&self.audit_identity(), self.identity.as_bytes(), PRIVATE)?;
         made.0.extend([vault.identity.clone(), vault.file.clone()]);
         AgeStore::create(vault)?;
         Directory::init(&audit.directory, key).map_err(|error| cannot_make(&audit.directory, error))?;
@@ -160,10 +179,14 @@ impl Plan {
              next:\n  \
              keygate --config {config} credential put {upstream}\n  \
              keygate --config {config} integration add webshop --upstream {upstream} --allow {} --expires 180d\n  \
-             keygate --config {config} run\n",
+             keygate --config {config} run\n\n\
+             move `{}` to where the log is read, and keep a copy: it alone opens\n\
+             the records of the audit log, and the gate does not need it. Who breaks into the gate can then\n\
+             read no record of the past.\n",
             self.file.display(),
             self.ca().display(),
             quoted(scope),
+            self.audit_identity().display(),
         )
     }
 }

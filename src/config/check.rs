@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
@@ -132,7 +133,12 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
         "os" => Ok(Durability::Os),
         _ => Err(Wrong::new(format!("`{text}` is no durability"), "write `sync` or `os`")),
     };
+    let recipients = desk.list("audit.recipients", file.recipients).into_iter();
+    let recipients =
+        recipients.filter_map(|at| desk.keep(at.span, "audit.recipients", recipient(&at.value).map(|()| at.value)));
+    let recipients = recipients.collect();
     Audit {
+        recipients,
         directory: desk.path("audit.directory", file.directory, defaults::AUDIT_DIRECTORY),
         hash_key: desk.path("audit.hash_key", file.hash_key, defaults::AUDIT_HASH_KEY),
         signing_key: desk.path("audit.signing_key", file.signing_key, defaults::AUDIT_SIGNING_KEY),
@@ -140,6 +146,21 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
         reserve: desk.read("audit.reserve", file.reserve, NonZeroU64::new(defaults::RESERVE), reserve),
         durability: desk.read("audit.durability", file.durability, Durability::default(), durability),
     }
+}
+
+/// Somebody whom age can encrypt to.
+fn recipient(text: &str) -> Result<(), Wrong> {
+    if age::x25519::Recipient::from_str(text).is_ok() {
+        return Ok(());
+    }
+    if text.starts_with("AGE-SECRET-KEY-") {
+        // Not quoted: the text is a secret.
+        let remedy = "the file of an identity has the recipient in it, as `# public key: age1…`; make another identity, this one is known now";
+        return Err(Wrong::new("this is an identity, which must not stand here", remedy));
+    }
+    let remedy =
+        "write the public key of an identity, as `age-keygen` and `keygate init` print it: `age1…`, 62 characters";
+    Err(Wrong::new(format!("`{}` is no age recipient", text.escape_debug()), remedy))
 }
 
 fn admin(desk: &mut Desk<'_>, file: AdminFile) -> Option<Admin> {

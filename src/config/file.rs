@@ -206,6 +206,8 @@ pub(super) struct AuditFile {
     pub(super) hash_key: Option<Field<String>>,
     /// File with the key that signs checkpoints; the verifier key lies beside it, ending in `.pub`.
     pub(super) signing_key: Option<Field<String>>,
+    /// Whom records are encrypted to: age recipients, `age1…`. None of them: records are not encrypted.
+    pub(super) recipients: Option<List>,
     /// A segment is closed and a new one begun at this size: `64MiB`.
     pub(super) segment_size: Option<Field<String>>,
     /// Room on the disk that lets the log say that the disk is full: `1MiB`, or `none`.

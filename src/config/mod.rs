@@ -319,6 +319,8 @@ pub struct Audit {
     pub hash_key: PathBuf,
     /// File with the key that signs checkpoints.
     pub signing_key: PathBuf,
+    /// Whom records are encrypted to, as age writes recipients; none of them: they are not encrypted.
+    pub recipients: Vec<String>,
     /// A segment is closed and a new one begun at this size, bytes.
     pub segment_size: u64,
     /// When a record counts as kept.

@@ -12,6 +12,7 @@ use crate::profile::BUILTIN_NAMES;
 
 const REFERENCE: &str = include_str!("../../config/reference.toml");
 const MINIMAL: &str = include_str!("../../config/minimal.toml");
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
 fn checked(text: &str) -> Result<Config, Problems> {
@@ -123,7 +124,7 @@ fn the_schema_describes_every_key_and_refuses_others() {
 
 #[test]
 fn the_minimal_file_is_what_init_writes_and_it_is_good() {
-    assert_eq!(minimal("acme", "https://acme.channelengine.net/api", "channelengine"), MINIMAL);
+    assert_eq!(minimal("acme", "https://acme.channelengine.net/api", "channelengine", RECIPIENT), MINIMAL);
     let config = good(MINIMAL);
     assert_eq!(config.upstreams.len(), 1);
     assert!(config.integrations.is_empty());
@@ -134,7 +135,7 @@ fn the_minimal_file_is_what_init_writes_and_it_is_good() {
 #[test]
 fn the_minimal_file_takes_any_names() {
     for profile in BUILTIN_NAMES {
-        let config = good(&minimal("shop", "https://acme.example:8443/channelengine", profile));
+        let config = good(&minimal("shop", "https://acme.example:8443/channelengine", profile, RECIPIENT));
         let upstream = &config.upstreams[0];
         assert_eq!(upstream.base_url.to_string(), "https://acme.example:8443/channelengine");
         assert_eq!((&*upstream.name, &*upstream.credentials[0], &*upstream.profile.name), ("shop", "shop", profile));

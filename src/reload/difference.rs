@@ -16,6 +16,8 @@ pub(super) struct Difference {
     pub(super) changed: Vec<String>,
     /// Upstreams whose limit is another.
     pub(super) limits: Vec<String>,
+    /// How many read the log from now on, when they are others.
+    pub(super) recipients: Option<usize>,
 }
 
 /// The keys of a section whose values differ, of those that need a restart. Every key of the section must be named: a new
@@ -32,7 +34,7 @@ macro_rules! keys {
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let Config { listen, vault, upstreams: _, integrations: _, audit, admin } = old;
     let same_kind = vault_keys(vault, &new.vault);
-    let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size, durability, reserve; live: });
+    let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size, durability, reserve; live: recipients });
     let listen = listen_keys(listen, &new.listen);
     let socket = |admin: &Option<Admin>| admin.as_ref().map(|Admin { socket }| socket.clone());
     let admin = (socket(admin) != socket(&new.admin)).then_some("address");
@@ -102,6 +104,7 @@ pub(super) fn between(old: &Config, new: &Config) -> Difference {
         removed: names(old, &|it| !now.contains_key(&*it.name)),
         changed: names(new, &|it| former.get(&*it.name).is_some_and(|old| *old != it)),
         limits: pairs.filter(|(old, new)| old.limit != new.limit).map(|(old, _)| old.name.to_string()).collect(),
+        recipients: (old.audit.recipients != new.audit.recipients).then_some(new.audit.recipients.len()),
     }
 }
 
@@ -111,7 +114,7 @@ fn by_name(config: &Config) -> HashMap<&str, &Integration> {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { added, removed, changed, limits } = self;
+        let Self { added, removed, changed, limits, recipients } = self;
         let groups = [
             ("integrations added", added),
             ("removed", removed),
@@ -119,7 +122,11 @@ impl std::fmt::Display for Difference {
             ("limits of upstreams changed", limits),
         ];
         let told = groups.iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| list(what, names));
-        let told: Vec<_> = told.collect();
+        let readers = recipients.map(|count| match count {
+            0 => "the log is not encrypted any more".to_owned(),
+            count => format!("recipients of the log changed, {count} now"),
+        });
+        let told: Vec<_> = told.chain(readers).collect();
         if told.is_empty() { write!(f, "integrations are as they were") } else { write!(f, "{}", told.join("; ")) }
     }
 }

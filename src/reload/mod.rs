@@ -177,6 +177,12 @@ impl Keeper {
         let detail = format!("{difference}{with_certificate}; keygate.toml has SHA-256 {sha256}");
         tracing::info!("reloaded: {detail}");
         drop(note(&shared.log, "reloaded", detail));
+        if difference.recipients.is_some()
+            && let Err(error) = shared.log.recipients().replace(&config.audit.recipients)
+        {
+            // They were read as recipients when the file was checked.
+            tracing::error!("the recipients of the log stay as they were: {error}");
+        }
         let next = shared.live.load().next(&config, &shared.metrics);
         shared.live.store(Arc::new(next));
         if let Some(pair) = certificate {

@@ -52,6 +52,66 @@ fn personal_data_is_kept_as_hashes_that_can_be_searched_for() {
 }
 
 #[test]
+fn the_log_is_encrypted_to_whom_init_made_an_identity_for_and_the_gate_needs_none() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let identity = proxy.directory().join("audit-identity.txt");
+    let elsewhere = proxy.directory().join("auditor");
+    fs::create_dir(&elsewhere).unwrap();
+    let elsewhere = elsewhere.join("identity.txt");
+    fs::rename(&identity, &elsewhere).unwrap();
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    proxy.stop();
+    proxy.run();
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    let raw = String::from_utf8_lossy(&proxy.audit().raw()).into_owned();
+    assert!(!raw.contains("webshop") && !raw.contains("/v2/orders"), "records can be read by whoever has the files");
+    let shut = proxy.keygate(&["audit", "tail"], b"");
+    assert!(shut.code == Some(1) && shut.stderr.contains("--identity"), "{shut}");
+    let told = proxy.keygate(&["audit", "verify"], b"").ok();
+    assert!(told.contains("intact") && told.contains("not opened"), "{told}");
+    let named = ["--identity", elsewhere.to_str().unwrap()];
+    let tail = proxy.keygate(&[&["audit", "tail"][..], &named].concat(), b"").ok();
+    assert_eq!(tail.lines().filter(|line| line.contains("GET /v2/orders")).count(), 2, "{tail}");
+    let told = proxy.keygate(&[&["audit", "verify"][..], &named].concat(), b"").ok();
+    assert!(!told.contains("not opened"), "{told}");
+    let (key, config) = (elsewhere.display().to_string(), proxy.config().display().to_string());
+    let wrong = proxy.keygate(&["audit", "tail", "--identity", &config], b"");
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("age-keygen"), "{wrong}");
+    fs::rename(key, identity).unwrap();
+}
+
+#[test]
+fn other_recipients_are_taken_over_by_a_running_gate() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    let config = fs::read_to_string(proxy.config()).unwrap();
+    let at = config.find("recipients = [").unwrap() + "recipients = [".len();
+    let (text, recipient) = keygate::audit::Identity::generate();
+    fs::write(proxy.config(), format!("{}\"{recipient}\", {}", &config[..at], &config[at..])).unwrap();
+    crate::harness::until("the reload on record", || {
+        let gate = proxy.audit().of_kind("gate").into_iter();
+        gate.map(|line| line.text("event.detail").to_owned())
+            .find(|told| told.contains("recipients of the log changed, 2 now"))
+    });
+    proxy.client("webshop").get("/v2/products").must_be(200);
+    proxy.stop();
+    let other = proxy.directory().join("other.txt");
+    fs::write(&other, text.as_bytes()).unwrap();
+    fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let other = other.display().to_string();
+    let tail = proxy.keygate(&["audit", "tail", "-n", "2", "--identity", &other], b"").ok();
+    assert!(tail.contains("GET /v2/products"), "{tail}");
+    let all = proxy.keygate(&["audit", "tail", "--identity", &other], b"");
+    assert!(all.code == Some(1) && all.stderr.contains("recipients"), "{all}");
+    let bad = fs::read_to_string(proxy.config()).unwrap().replace(&recipient, "age1nobody");
+    fs::write(proxy.config(), bad).unwrap();
+    let check = proxy.keygate(&["check"], b"");
+    assert!(check.code != Some(0) && check.stderr.contains("`age1nobody` is no age recipient"), "{check}");
+}
+
+#[test]
 fn every_call_that_got_a_complete_reply_is_in_the_log_after_kill_9_under_load() {
     let merchant = Merchant::content();
     let mut proxy = Proxy::open(&merchant.target());
@@ -220,8 +280,10 @@ fn a_changed_record_is_found_and_named() {
     proxy.stop();
     verify(&mut proxy).ok();
     let segment = proxy.audit().segments().pop().unwrap();
-    let log = fs::read_to_string(&segment).unwrap();
-    fs::write(&segment, log.replacen(r#""status":200"#, r#""status":201"#, 1)).unwrap();
+    let mut log = fs::read(&segment).unwrap();
+    let middle = log.len() / 2;
+    log[middle] ^= 1;
+    fs::write(&segment, log).unwrap();
     let ran = verify(&mut proxy);
     assert_eq!(ran.code, Some(1), "{ran}");
     let name = segment.file_name().unwrap().to_string_lossy().into_owned();

@@ -13,23 +13,36 @@ use serde_json::Value;
 use crate::harness::command::{found, run};
 use crate::harness::{Merchant, Proxy, Request, have};
 use kept::{Kept, Verdict, copy, second};
-use tampers::{Expected, TAMPERS, lines, number};
+use tampers::{Expected, TAMPERS, Tamper, lines, number};
+
+/// What boxed records were packed with.
+const DICTIONARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/audit/dictionary/records.zdict");
 
 #[test]
 fn two_verifiers_agree_on_whole_logs_and_on_tampered_ones() {
-    let mut kept = Kept::new();
+    agree_on_tampered(Kept::plain(), &TAMPERS);
+}
+
+#[test]
+fn two_verifiers_agree_on_whole_logs_and_on_tampered_ones_that_are_encrypted() {
+    let (last, others) = TAMPERS.split_last().unwrap();
+    assert!(last.0.contains("salt"), "of an encrypted log nobody needs the key files to check it");
+    agree_on_tampered(Kept::new(), others);
+}
+
+fn agree_on_tampered(mut kept: Kept, tampers: &[Tamper]) {
     let whole = kept.proxy.audit().directory().to_owned();
     let Some(verdict) = kept.verdict(&whole, true) else { return };
     assert_eq!(verdict, Verdict { code: Some(0), intact: true, complete: true, unsigned: 0, seq: None });
     let first: Vec<u64> = lines(&whole).keys().map(|path| number(path)).collect();
     assert!(first.len() > 2, "one segment is too few to be tampered with");
-    for (name, tamper, expected) in TAMPERS {
+    for (name, tamper, expected) in tampers {
         let log = kept.scratch.path().join("tampered");
         copy(&whole, &log);
         tamper(&log);
         for held in [false, true] {
             let verdict = kept.verdict(&log, held).unwrap();
-            match &expected {
+            match expected {
                 Expected::Bad(segment, line) => {
                     assert_eq!((verdict.intact, verdict.seq), (false, Some(first[*segment] + *line as u64)), "{name}");
                 }
@@ -43,13 +56,21 @@ fn two_verifiers_agree_on_whole_logs_and_on_tampered_ones() {
 
 #[test]
 fn two_verifiers_agree_on_flipped_bits_wherever_they_are() {
-    let mut kept = Kept::new();
+    agree_on_flipped_bits(Kept::plain(), Some("salts/00000000000000000000.keys"));
+}
+
+#[test]
+fn two_verifiers_agree_on_flipped_bits_of_an_encrypted_log() {
+    agree_on_flipped_bits(Kept::new(), None);
+}
+
+fn agree_on_flipped_bits(mut kept: Kept, salts: Option<&str>) {
     let whole = kept.proxy.audit().directory().to_owned();
     let log = kept.scratch.path().join("flipped");
     copy(&whole, &log);
-    let files = ["checkpoint", "checkpoints", "tile/0/000", "tile/entries/000", "tile/1/000.p/1"];
+    let files = ["checkpoint", "checkpoints", "tile/0/000", "tile/entries/000", "tile/1/000.p/2"];
     let mut files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-    files.push(format!("salts/{:020}.keys", 0).into());
+    files.extend(salts.map(PathBuf::from));
     files.extend(lines(&whole).into_keys().map(|path| path.file_name().unwrap().into()));
     for (n, file) in files.iter().enumerate() {
         let sound = fs::read(whole.join(file)).unwrap();
@@ -65,6 +86,23 @@ fn two_verifiers_agree_on_flipped_bits_wherever_they_are() {
         fs::write(log.join(file), sound).unwrap();
     }
     assert!(kept.verdict(&log, false).unwrap().complete);
+}
+
+#[test]
+fn the_second_verifier_opens_an_encrypted_log_as_the_gate_does() {
+    let mut kept = Kept::new();
+    let (log, folder) = (kept.proxy.audit().directory().display().to_string(), kept.proxy.directory());
+    let identity = folder.join("audit-identity.txt").display().to_string();
+    let open = ["open", &log, "--identity", &identity, "--dictionary", DICTIONARY];
+    let Some(theirs) = second(&open) else { return };
+    let own = kept.proxy.keygate(&["audit", "tail", "--json", "-n", "100000"], b"").ok();
+    let theirs = theirs.ok();
+    assert!(theirs.lines().count() > 400 && theirs == own, "the second verifier reads something else");
+    fs::remove_dir_all(Path::new(&log).join("salts")).unwrap();
+    assert!(
+        kept.verdict(Path::new(&log), true).unwrap().complete,
+        "without keys nobody can read it, and all can check it"
+    );
 }
 
 #[test]
@@ -115,7 +153,7 @@ fn a_proof_convinces_somebody_who_has_no_log() {
         let ran = second(&["proof", &proof, "--key", &key, "--receipt", &other]).unwrap();
         assert_eq!(ran.code, Some(1), "{ran}");
         fs::write(&path, kept.proxy.keygate(&["audit", "prove", index, "--disclose"], b"").ok()).unwrap();
-        let told = second(&["proof", &proof, "--key", &key]).unwrap().ok();
+        let told = second(&["proof", &proof, "--key", &key, "--dictionary", DICTIONARY]).unwrap().ok();
         let record: Value = serde_json::from_str(told.strip_prefix("ok\n").unwrap()).unwrap();
         assert_eq!(record["seq"].to_string(), index);
         let by_id = ["audit", "prove", "--record", record["id"].as_str().unwrap(), "--disclose"];

@@ -82,6 +82,14 @@ class Place:
             raise RuntimeError(f"`keygate {' '.join(arguments)}` ended with {done.returncode}: {done.stderr}")
         return done.stdout if not fails else done.stderr
 
+    def lines(self, *arguments):
+        """The lines that a command prints, one at a time: there may be more of them than fit into memory."""
+        command = [self.binary, "--config", str(self.config), *arguments]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            yield from process.stdout
+        if process.returncode != 0:
+            raise RuntimeError(f"`keygate {' '.join(arguments)}` ended with {process.returncode}")
+
     def set_up(self):
         """The gate's folder: two upstreams, the integrations of the traffic."""
         init = ["init", str(self.home), "--upstream", self.base("acme"), "--upstream-name", "acme"]

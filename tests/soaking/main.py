@@ -107,7 +107,8 @@ class Soak:
 
     def judge_log(self):
         """The record, whole."""
-        log = Log(self.place.home / "audit")
+        # Encrypted, so opened as an auditor does.
+        log = Log(self.place.home / "audit", self.place.lines("audit", "tail", "--json", "-n", "1000000000"))
         findings = list(log.findings(self.tally))
         self.wrong += findings[:40]
         self.row("records", f"{len(log.calls)} calls in {len(log.segments)} segments; {len(self.tally.ids)} seen by clients, none "

@@ -1,11 +1,13 @@
 """A second verifier of Keygate's audit log, written from docs/audit-format.md alone.
 
     verify.py log DIR --key FILE [--checkpoint FILE]... [--receipts FILE]...
-    verify.py proof FILE --key FILE [--receipt TEXT]
+    verify.py proof FILE --key FILE [--receipt TEXT] [--dictionary FILE]
+    verify.py open DIR --identity FILE --dictionary FILE
     verify.py cosigned FILE --key FILE --witness FILE
 
-It needs Python's standard library and `cryptography`. `log` prints one JSON object and exits 0 (intact and complete), 1 (not
-intact), 3 (not complete) or 4 (an unsigned tail); the others print `ok` or what is wrong, and exit 0 or 1.
+It needs Python's standard library and `cryptography`, and `zstandard` for what is compressed. `log` prints one JSON object and exits
+0 (intact and complete), 1 (not intact), 3 (not complete) or 4 (an unsigned tail); `open` prints the records of an encrypted log; the
+others print `ok` or what is wrong, and exit 0 or 1.
 """
 
 import argparse
@@ -15,6 +17,8 @@ import hashlib
 import json
 import re
 import sys
+import uuid
+from datetime import datetime, timezone
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -22,7 +26,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 WIDTH = 256
 SEGMENT = re.compile(r"segment-(\d{20})\.jsonl")
-KEYS = re.compile(r"(\d{20})\.keys")
+KEYS = re.compile(r"(\d{20})\.keys(\.age)?")
+BOXED = b'{"box":"'
 LINE = re.compile(rb'(\{.*,"seq":(0|[1-9][0-9]*)),"entry":"([A-Za-z0-9+/]{43}=)"\}', re.DOTALL)
 NUMBER = re.compile(r"0|[1-9][0-9]*")
 DASH = "\u2014"
@@ -224,13 +229,110 @@ def check_tiles(folder, tree, entries, size):
     return found
 
 
+# Encrypted records.
+
+
+def age_open(data, identities):
+    """An age file with X25519 recipients (age-encryption.org/v1)."""
+    from cryptography.hazmat.primitives import hashes, hmac
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+    def derive(secret, salt, info):
+        return HKDF(hashes.SHA256(), 32, salt, info).derive(secret)
+
+    head, mark, rest = data.partition(b"\n--- ")
+    mac, _, body = rest.partition(b"\n")
+    lines = head.split(b"\n")
+    if lines.pop(0) != b"age-encryption.org/v1" or not mark:
+        raise Bad("no age file")
+    for line, wrapped in zip(lines, lines[1:]):
+        words = line.split(b" ")
+        if words[:2] != [b"->", b"X25519"]:
+            continue
+        share = base64.b64decode(words[2] + b"=")
+        for identity in identities:
+            private = X25519PrivateKey.from_private_bytes(identity)
+            shared = private.exchange(X25519PublicKey.from_public_bytes(share))
+            wrap = derive(shared, share + private.public_key().public_bytes_raw(), b"age-encryption.org/v1/X25519")
+            try:
+                file_key = ChaCha20Poly1305(wrap).decrypt(bytes(12), base64.b64decode(wrapped + b"=="), None)
+            except Exception:  # The stanza of another recipient.
+                continue
+            check = hmac.HMAC(derive(file_key, None, b"header"), hashes.SHA256())
+            check.update(head + b"\n---")
+            check.verify(base64.b64decode(mac + b"="))
+            payload, chunks, text = ChaCha20Poly1305(derive(file_key, body[:16], b"payload")), body[16:], b""
+            for n in range(0, len(chunks), 65552):
+                last = n + 65552 >= len(chunks)
+                text += payload.decrypt((n // 65552).to_bytes(11, "big") + bytes([last]), chunks[n : n + 65552], None)
+            return text
+    raise Bad("not encrypted to this identity")
+
+
+def read_identities(path):
+    """The keys of an age identity file. Bech32 without its checksum: a slip in it opens nothing."""
+    digits = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    found = []
+    for line in Path(path).read_text().splitlines():
+        if line.startswith("AGE-SECRET-KEY-1"):
+            bits = 0
+            for digit in line.removeprefix("AGE-SECRET-KEY-1").lower()[:-6]:
+                bits = bits << 5 | digits.index(digit)
+            found.append((bits >> 4).to_bytes(32, "big"))
+    return found
+
+
+def unpack(packed, dictionary):
+    """A record's JSON."""
+    import zstandard
+
+    length, packed = packed[0], packed[1:]
+    if length & 0x80:
+        length, packed = (length & 0x7F) << 8 | packed[0], packed[1:]
+    taken, frame = packed[:length], b"\x28\xb5\x2f\xfd" + packed[length:]
+    skeleton = zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(dictionary)).decompress(frame)
+    out = bytearray()
+    for byte in skeleton:
+        if byte == 1:
+            out, taken = out + taken[:16].hex().encode(), taken[16:]
+        elif byte == 2:
+            out, taken = out + taken[:6].hex().encode(), taken[6:]
+        elif byte == 3:
+            id_, late, taken = taken[:16], int.from_bytes(taken[16:20], "big", signed=True), taken[20:]
+            nanos = int.from_bytes(id_[:6], "big") * 1_000_000 + late
+            seconds, fraction = divmod(nanos, 1_000_000_000)
+            time = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+            time += f".{fraction:09}".rstrip("0") if fraction else ""
+            out += f'{{"time":"{time}Z","id":"{uuid.UUID(bytes=id_)}"'.encode()
+        else:
+            out.append(byte)
+    if taken:
+        raise Bad("bytes of a record are left over")
+    return bytes(out)
+
+
+def open_box(line, seq, salt, dictionary):
+    """A record's JSON, from its boxed line."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    box = unbase64(line[len(BOXED) :].partition(b'"')[0])
+    plain = AESGCM(sha256(salt + b"keygate-box/v1")).decrypt(bytes(12), box[1:], seq.to_bytes(8, "big"))
+    if box[0] == 0:
+        return plain
+    if box[0] != 1:
+        raise Bad("packed in an unknown way")
+    return unpack(plain, dictionary)
+
+
 # Records.
 
 
 class Salts:
-    def __init__(self, folder):
-        self.files = []
-        for path in sorted(folder.glob("*.keys")):
+    def __init__(self, folder, identities=()):
+        self.files, self.identities = [], identities
+        for path in sorted(folder.glob("*.keys*")):
             match = KEYS.fullmatch(path.name)
             if match:
                 self.files.append((int(match[1]), path))
@@ -240,7 +342,10 @@ class Salts:
         if path not in self.loaded:
             keys = {}
             try:
-                for line in path.read_text().split("\n")[:-1]:
+                data = path.read_bytes()
+                if path.suffix == ".age":
+                    data = age_open(data, self.identities)
+                for line in data.decode().split("\n")[:-1]:
                     digits, _, key = line.partition(" ")
                     if not re.fullmatch("-|[0-9a-f]{1,4}", digits):
                         raise Bad("no key file")
@@ -264,6 +369,10 @@ class Salts:
                     key = sha256(key + bytes([int(digit, 16)]))
                 return key
         return None
+
+
+def read_segment(path):
+    return path.read_bytes()
 
 
 class Log:
@@ -311,7 +420,7 @@ class Log:
         for path in segments:
             if int(SEGMENT.fullmatch(path.name)[1]) != self.tree.size:
                 raise Bad("a segment has another number", self.tree.size)
-            self.segment(path.read_bytes(), salts, path == segments[-1])
+            self.segment(read_segment(path), salts, path == segments[-1])
 
     def segment(self, data, salts, last):
         at = 0
@@ -337,8 +446,14 @@ class Log:
             entry = unbase64(match[3], 32)
         except Bad as error:
             raise Bad("no entry", seq) from error
-        salt = salts.of(seq)
-        if salt is None or sha256(salt + match[1]) != entry:
+        if line.startswith(BOXED):
+            hashed = match[1]
+        else:
+            salt = salts.of(seq)
+            if salt is None:
+                raise Bad("the record has no salt", seq)
+            hashed = salt + match[1]
+        if sha256(hashed) != entry:
             raise Bad("the record is not that of its entry", seq)
         if any(leaf != leaf_hash(entry) for leaf in self.receipts.get(seq, [])):
             raise Bad("the record is not that of a receipt", seq)
@@ -395,7 +510,9 @@ def proof(arguments):
     size, root = open_checkpoint(note, key)
     leaves = []
     if extra is not None:
-        leaves.append(leaf_hash(sha256(extra)))
+        # A boxed record's entry has no salt; what stands in its place opens the box.
+        boxed = extra[32:].startswith(BOXED)
+        leaves.append(leaf_hash(sha256(extra[32:] if boxed else extra)))
     if arguments.receipt:
         promised, leaf = open_receipt(arguments.receipt, key)
         if promised != index:
@@ -422,7 +539,10 @@ def proof(arguments):
         if last or hash_ != root:
             raise Bad("the proof does not lead to the checkpoint")
     print("ok")
-    if extra is not None:
+    if extra is not None and boxed:
+        record = open_box(extra[32:], index, extra[:32], Path(arguments.dictionary).read_bytes())
+        print(record[:-1].decode() + f',"seq":{index}}}')
+    elif extra is not None:
         print(extra[32:].decode() + "}")
 
 
@@ -434,19 +554,43 @@ def cosigned(arguments):
     print("ok")
 
 
+def open_log(arguments):
+    """Prints the records of a log as lines, encrypted or not."""
+    folder, dictionary = Path(arguments.open), Path(arguments.dictionary).read_bytes()
+    salts = Salts(folder / "salts", read_identities(arguments.identity))
+    out = sys.stdout.buffer
+    for path in sorted(path for path in folder.iterdir() if SEGMENT.fullmatch(path.name)):
+        for line in read_segment(path).split(b"\n"):
+            match = LINE.fullmatch(line)
+            if match and line.startswith(BOXED):
+                end = b',"seq":' + match[2] + b',"entry":"' + match[3] + b'"}'
+                salt = salts.of(int(match[2]))
+                if salt is None:
+                    line = b'{"kind":"forgotten"' + end
+                else:
+                    line = open_box(line, int(match[2]), salt, dictionary)[:-1] + end
+            if match:
+                out.write(line + b"\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("log", verify), ("proof", proof), ("cosigned", cosigned)):
+    for name, run in (("log", verify), ("proof", proof), ("cosigned", cosigned), ("open", open_log)):
         command = commands.add_parser(name)
         command.set_defaults(run=run)
         command.add_argument(name)
+        if name == "open":
+            command.add_argument("--identity", required=True)
+            command.add_argument("--dictionary", required=True)
+            continue
         command.add_argument("--key", required=True)
         if name == "log":
             command.add_argument("--checkpoint", action="append", default=[])
             command.add_argument("--receipts", action="append", default=[])
         if name == "proof":
             command.add_argument("--receipt")
+            command.add_argument("--dictionary")
         if name == "cosigned":
             command.add_argument("--witness", required=True)
     arguments = parser.parse_args()

@@ -12,13 +12,22 @@ struct Crash {
     ends: Vec<usize>,
     signed: u64,
     tries: u32,
+    boxed: bool,
+}
+
+fn begin(directory: &Path, boxed: bool) -> (Log, Recovered) {
+    if boxed { boxed_log_in(directory, 1 << 20) } else { log_in(directory) }
 }
 
 impl Crash {
     fn new(signed: usize, behind: usize) -> Self {
+        Self::of(signed, behind, false)
+    }
+
+    fn of(signed: usize, behind: usize, boxed: bool) -> Self {
         let folder = fresh();
         let origin = folder.path().join("audit");
-        let (log, _) = log_in(&origin);
+        let (log, _) = begin(&origin, boxed);
         for _ in 0..signed {
             wait(log.append(&record(Kind::Call))).unwrap();
         }
@@ -33,7 +42,7 @@ impl Crash {
         let segment = only_segment(&origin);
         let bytes = written(&segment);
         let ends = memchr::memchr_iter(b'\n', &bytes).map(|at| at + 1).collect();
-        Self { _folder: folder, origin, segment, bytes, ends, signed: signed as u64, tries: 0 }
+        Self { _folder: folder, origin, segment, bytes, ends, signed: signed as u64, tries: 0, boxed }
     }
 
     /// The same log with another end.
@@ -48,7 +57,7 @@ impl Crash {
     /// Starts a gate on it, which must keep so many records and put the rest aside, and go on.
     fn recovers(&mut self, bytes: &[u8], whole: usize) {
         let folder = self.with(bytes);
-        let (log, recovered) = log_in(&folder);
+        let (log, recovered) = begin(&folder, self.boxed);
         assert!(!recovered.stopped);
         assert_eq!(recovered.unsigned, whole as u64 - self.signed);
         let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
@@ -70,9 +79,7 @@ impl Crash {
     }
 }
 
-#[test]
-fn a_log_cut_at_any_byte_behind_its_checkpoint_keeps_every_whole_record() {
-    let mut crash = Crash::new(2, 3);
+fn cut_at_any_byte(mut crash: Crash) {
     let bytes = crash.bytes.clone();
     for cut in crash.ends[1]..=bytes.len() {
         let whole = crash.ends.iter().filter(|end| **end <= cut).count();
@@ -82,9 +89,7 @@ fn a_log_cut_at_any_byte_behind_its_checkpoint_keeps_every_whole_record() {
     }
 }
 
-#[test]
-fn a_log_changed_at_any_byte_behind_its_checkpoint_keeps_the_records_before_and_puts_the_rest_aside() {
-    let mut crash = Crash::new(2, 3);
+fn changed_at_any_byte(mut crash: Crash) {
     let bytes = crash.bytes.clone();
     for at in crash.ends[1]..bytes.len() {
         let whole = crash.ends.iter().filter(|end| **end <= at).count();
@@ -92,6 +97,26 @@ fn a_log_changed_at_any_byte_behind_its_checkpoint_keeps_the_records_before_and_
         changed[at] ^= [1, 0x80, bytes[at]][at % 3];
         crash.recovers(&changed, whole);
     }
+}
+
+#[test]
+fn a_log_cut_at_any_byte_behind_its_checkpoint_keeps_every_whole_record() {
+    cut_at_any_byte(Crash::new(2, 3));
+}
+
+#[test]
+fn an_encrypted_log_cut_at_any_byte_keeps_every_whole_record_without_an_identity() {
+    cut_at_any_byte(Crash::of(2, 3, true));
+}
+
+#[test]
+fn a_log_changed_at_any_byte_behind_its_checkpoint_keeps_the_records_before_and_puts_the_rest_aside() {
+    changed_at_any_byte(Crash::new(2, 3));
+}
+
+#[test]
+fn an_encrypted_log_changed_at_any_byte_keeps_the_records_before_and_puts_the_rest_aside() {
+    changed_at_any_byte(Crash::of(2, 3, true));
 }
 
 #[test]
@@ -128,7 +153,7 @@ fn a_log_is_not_continued_with_another_key() {
     let crash = Crash::new(2, 0);
     let other = Arc::new(SigningKey::of_a_log().unwrap());
     assert!(matches!(
-        open(&crash.origin, Disk { segment_size: 1 << 20, durability: Durability::Sync }, other),
+        open(&crash.origin, Disk { segment_size: 1 << 20, durability: Durability::Sync }, other, Arc::default()),
         Err(OpenError::Damaged { .. })
     ));
 }

@@ -24,6 +24,7 @@ fn held_to(directory: &Path, checkpoint: Option<&str>, receipts: &str) -> Report
         key: Some(key().verifier().clone()),
         checkpoints: checkpoint.iter().map(|note| ("noted".into(), (*note).to_owned())).collect(),
         receipts: vec![("receipts".into(), receipts.to_owned())],
+        identity: None,
     };
     verify(directory, &known, |_| ()).unwrap()
 }
@@ -126,12 +127,15 @@ fn a_forgotten_salt_leaves_the_tree_and_the_proofs_whole() {
     let directory = folder.path().join("audit");
     stopped(&directory, 5);
     let path = directory.join("salts").join(format!("{:020}.keys", 0));
-    let mut keys = salt::Keys::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+    let mut keys = keys::Keys::parse(&fs::read_to_string(&path).unwrap()).unwrap();
     keys.forget(2);
     fs::write(&path, keys.text().as_bytes()).unwrap();
     for index in 0..5 {
-        prove::prove(&directory, key().verifier(), index, false).unwrap();
-        assert_eq!(prove::prove(&directory, key().verifier(), index, true).is_ok(), index != 2);
+        prove::prove(&directory, key().verifier(), index, None).unwrap();
+        assert_eq!(
+            prove::prove(&directory, key().verifier(), index, Some(prove::Disclose { identity: None })).is_ok(),
+            index != 2
+        );
     }
     // Nobody can tell any more what the record was, and that is what is told.
     assert_eq!(check(&directory).first_bad.unwrap().seq, Some(2));
@@ -145,7 +149,7 @@ fn records_that_only_the_system_has_are_synced_before_they_are_signed_for() {
     let folder = fresh();
     let directory = folder.path().join("audit");
     let disk = Disk { segment_size: 4_000, durability: Durability::Os };
-    let (sink, resume, _) = open(&directory, disk, key()).unwrap();
+    let (sink, resume, _) = open(&directory, disk, key(), Arc::default()).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     for _ in 0..40 {
         wait(log.append(&record(Kind::Call))).unwrap();

@@ -133,7 +133,7 @@ fn a_reader_of_no_lines_begins_with_the_next_one() {
     let directory = folder.path().join("audit");
     let (log, _) = log_in(&directory);
     put(&log, &record(Kind::Call));
-    let mut follow = Follow::from_last(&directory, 0).unwrap();
+    let mut follow = Follow::from_last(&directory, 0, None).unwrap();
     assert!(follow.next_line().unwrap().is_none());
     let next = record(Kind::Call);
     put(&log, &next);
@@ -148,7 +148,7 @@ fn the_last_lines_are_found_across_segments() {
     let (log, _) = log_of_small_segments(&directory);
     (0..7).for_each(|_| put(&log, &record(Kind::Call)));
     for count in 1..10 {
-        let mut follow = Follow::from_last(&directory, count).unwrap();
+        let mut follow = Follow::from_last(&directory, count, None).unwrap();
         let mut lines = 0;
         while follow.next_line().unwrap().is_some() {
             lines += 1;
@@ -166,7 +166,7 @@ fn the_last_lines_are_found_wherever_a_block_of_reading_ends() {
         // Torn, and room behind it.
         fs::write(&path, format!("{line}\n{line}\n{line}\nto{}", "\0".repeat(200_000))).unwrap();
         for count in 0..5 {
-            let mut follow = Follow::from_last(folder.path(), count).unwrap();
+            let mut follow = Follow::from_last(folder.path(), count, None).unwrap();
             for _ in 0..count.min(3) {
                 assert!(follow.next_line().unwrap().is_some_and(|found| found == line.as_bytes()));
             }
@@ -186,15 +186,15 @@ fn a_reader_begins_with_the_record_that_was_asked_for() {
     (0..5).for_each(|_| put(&log, &record(Kind::Call)));
     let next = |follow: &mut Follow| follow.next_line().unwrap().map(|line| line::Line::parse(&line).unwrap().seq);
     for wanted in 0..10 {
-        let mut follow = Follow::from_record(&directory, wanted).unwrap();
+        let mut follow = Follow::from_record(&directory, wanted, None).unwrap();
         assert_eq!([next(&mut follow), next(&mut follow)], [Some(wanted), Some(wanted + 1).filter(|seq| *seq < 10)]);
     }
-    let mut ahead = Follow::from_record(&directory, 10).unwrap();
+    let mut ahead = Follow::from_record(&directory, 10, None).unwrap();
     assert_eq!(next(&mut ahead), None);
     put(&log, &record(Kind::Call));
     assert_eq!(next(&mut ahead), Some(10));
     fs::remove_file(&segment::list(&directory).unwrap()[0]).unwrap();
-    assert_eq!(next(&mut Follow::from_record(&directory, 0).unwrap()), Some(1), "the first one that is there");
+    assert_eq!(next(&mut Follow::from_record(&directory, 0, None).unwrap()), Some(1), "the first one that is there");
 }
 
 /// What is laid out ahead may be read before, and what stands in it after, a batch was written: a reader that went on behind
@@ -212,7 +212,7 @@ fn a_follower_has_every_record_once_it_is_durable() {
             told.store(n, std::sync::atomic::Ordering::Release);
         }
     });
-    let mut follow = Follow::from_start(&directory);
+    let mut follow = Follow::from_start(&directory, None);
     let mut read = 0;
     while read < 3000 {
         let there = durable.load(std::sync::atomic::Ordering::Acquire);
@@ -233,7 +233,7 @@ fn a_follower_misses_no_line_where_segments_meet() {
         (0..400).for_each(|_| put(&log, &record(Kind::Call)));
         log.seal().unwrap();
     });
-    let mut follow = Follow::from_start(&directory);
+    let mut follow = Follow::from_start(&directory, None);
     let mut expected = 0;
     loop {
         let ended = writing.is_finished();

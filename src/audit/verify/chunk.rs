@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::glance::{Glance, glance, written_at};
+use crate::audit::boxed::Unboxer;
 use crate::audit::line::{Line, is_of_old};
-use crate::audit::salt::{SaltFiles, SaltReader};
+use crate::audit::salt::{Salt, SaltFiles, SaltReader};
 use crate::audit::tree::Leaf;
 
 /// How long a piece is, bytes: large enough that its beginning and end do not count.
@@ -53,6 +54,51 @@ pub(super) struct Row {
     pub(super) what: What,
     /// Milliseconds since 1970.
     pub(super) written: Option<i64>,
+    pub(super) content: Content,
+}
+
+/// Whether a record could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// It is not encrypted, or there was what opens it.
+    Read,
+    /// Encrypted, and its key file too.
+    Shut,
+    /// Its key is gone.
+    Forgotten,
+}
+
+/// A thread that reads.
+pub(super) struct Eyes<'a> {
+    salts: &'a SaltFiles,
+    reader: SaltReader,
+    /// Made with the first box.
+    unboxer: Option<Unboxer>,
+}
+
+impl<'a> Eyes<'a> {
+    pub(super) fn new(salts: &'a SaltFiles) -> Self {
+        Self { salts, reader: SaltReader::default(), unboxer: None }
+    }
+
+    /// Opens a box, as far as that is possible.
+    fn open(&mut self, text: &[u8], line: &Line<'_>) -> Result<(Content, Option<&[u8]>), &'static str> {
+        if !self.salts.can_open() {
+            return Ok((Content::Shut, None));
+        }
+        let salt = match self.salts.look(&mut self.reader, line.seq) {
+            Salt::Known(salt) => salt,
+            Salt::Gone => return Ok((Content::Forgotten, None)),
+            Salt::Locked(_) => return Ok((Content::Shut, None)),
+        };
+        if self.unboxer.is_none() {
+            self.unboxer = Unboxer::new().ok();
+        }
+        let opened = self.unboxer.as_mut().and_then(|unboxer| unboxer.open(text, line, &salt));
+        opened
+            .map(|opened| (Content::Read, Some(opened)))
+            .ok_or("the record cannot be opened with its key: its key file was changed")
+    }
 }
 
 /// What a record is, as far as it matters here.
@@ -90,7 +136,7 @@ impl Piece {
     }
 
     /// Reads the lines that begin in it, the last one to its end.
-    pub(super) fn read(&self, salts: &SaltFiles, reader: &mut SaltReader, bytes: &mut Vec<u8>) -> io::Result<Read> {
+    pub(super) fn read(&self, eyes: &mut Eyes<'_>, bytes: &mut Vec<u8>) -> io::Result<Read> {
         let mut file = File::open(&self.path)?;
         // One byte more in front tells whether a line begins there.
         let from = self.from.saturating_sub(1);
@@ -115,7 +161,7 @@ impl Piece {
                 break;
             }
         }
-        let mut read = lines(&bytes[skip..], salts, reader);
+        let mut read = lines(&bytes[skip..], eyes);
         read.length = self.to - self.from;
         Ok(read)
     }
@@ -136,7 +182,7 @@ fn fill(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<usize> {
 }
 
 /// Reads whole lines, up to what is none.
-pub(super) fn lines(bytes: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Read {
+pub(super) fn lines(bytes: &[u8], eyes: &mut Eyes<'_>) -> Read {
     let mut read = Read { rows: Vec::with_capacity(bytes.len() / 512), ..Read::default() };
     let mut from = 0;
     while from < bytes.len() {
@@ -147,7 +193,7 @@ pub(super) fn lines(bytes: &[u8], salts: &SaltFiles, reader: &mut SaltReader) ->
             read.amiss = Some(torn(rest));
             break;
         }
-        match row(line, salts, reader) {
+        match row(line, eyes) {
             Ok(row) => read.rows.push(row),
             Err(what) => {
                 read.amiss = Some(Amiss::Bad(what));
@@ -168,7 +214,7 @@ fn torn(rest: &[u8]) -> Amiss {
     Amiss::Torn(there as u64)
 }
 
-fn row(text: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Result<Row, &'static str> {
+fn row(text: &[u8], eyes: &mut Eyes<'_>) -> Result<Row, &'static str> {
     let Some(line) = Line::parse(text) else {
         return Err(if is_of_old(text) {
             "this record was written by an earlier version of keygate, which chained records"
@@ -176,12 +222,13 @@ fn row(text: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Result<Row, &
             "this is no record: its number or its entry is missing or malformed"
         });
     };
-    let salt = salts.salt(reader, line.seq).ok_or("the record's salt is missing: nobody can tell what it was")?;
-    if !line.is_of(&salt) {
+    let sound = line.is_sound(|| eyes.salts.salt(&mut eyes.reader, line.seq));
+    if !sound.ok_or("the record's salt is missing: nobody can tell what it was")? {
         return Err("the record is not the one that was written: it, its entry or its salt was changed");
     }
+    let (content, opened) = if line.is_boxed() { eyes.open(text, &line)? } else { (Content::Read, Some(text)) };
+    let written = opened.and_then(|opened| written_at(opened, &glance(opened).unwrap_or(Glance::Other)));
     let glance = glance(text).unwrap_or(Glance::Other);
-    let written = written_at(text, &glance);
     let number = |id: &str| uuid::Uuid::try_parse(id).map_or(0, |id| id.as_u128());
     let (what, id) = match glance {
         Glance::Intent(id) => (What::Intent, number(id)),
@@ -189,5 +236,5 @@ fn row(text: &[u8], salts: &SaltFiles, reader: &mut SaltReader) -> Result<Row, &
         Glance::Stopped => (What::Stopped, 0),
         Glance::Began | Glance::Other => (What::Other, 0),
     };
-    Ok(Row { seq: line.seq, leaf: Leaf::of(line.entry), id, what, written })
+    Ok(Row { seq: line.seq, leaf: Leaf::of(line.entry), id, what, written, content })
 }

@@ -2,6 +2,9 @@
 
 use memchr::memmem;
 
+use crate::audit::boxed::BEGINS;
+use crate::audit::instant::millis;
+
 /// What a line is about.
 pub(in crate::audit) enum Glance<'a> {
     /// The intent of a write, with its id.
@@ -16,8 +19,11 @@ pub(in crate::audit) enum Glance<'a> {
     Other,
 }
 
-/// `{"time":"…","id":"…","kind":"…"`
+/// `{"time":"…","id":"…","kind":"…"`, or `{"box":"…"` and its mark.
 pub(in crate::audit) fn glance(line: &[u8]) -> Option<Glance<'_>> {
+    if let Some((_, rest)) = quoted(line, BEGINS) {
+        return mark(rest);
+    }
     let (_, rest) = quoted(line, b"{\"time\":\"")?;
     let (id, rest) = quoted(rest, b",\"id\":\"")?;
     let (kind, rest) = quoted(rest, b",\"kind\":\"")?;
@@ -30,6 +36,22 @@ pub(in crate::audit) fn glance(line: &[u8]) -> Option<Glance<'_>> {
             Some(b"started" | b"recovered") => Glance::Began,
             _ => Glance::Other,
         },
+        _ => Glance::Other,
+    })
+}
+
+/// What a boxed line shows of its record.
+fn mark(rest: &[u8]) -> Option<Glance<'_>> {
+    let Some((name, rest)) = quoted(rest, b",\"").filter(|(name, _)| *name != b"seq") else {
+        return Some(Glance::Other);
+    };
+    let (value, _) = quoted(rest, b":\"")?;
+    let value = std::str::from_utf8(value).ok()?;
+    Some(match (name, value) {
+        (b"intent", id) => Glance::Intent(id),
+        (b"call", id) => Glance::Call(id),
+        (b"gate", "began") => Glance::Began,
+        (b"gate", "stopped") => Glance::Stopped,
         _ => Glance::Other,
     })
 }
@@ -60,35 +82,6 @@ pub(super) fn written_at(line: &[u8], kind: &Glance<'_>) -> Option<i64> {
     }
 }
 
-/// Reads `2026-11-25T13:30:37.123456789Z`. Millions of them are read, so not with a library for all forms there are.
-fn millis(text: &[u8]) -> Option<i64> {
-    let number = |from: usize, to: usize| {
-        text.get(from..to)?
-            .iter()
-            .try_fold(0i64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
-    };
-    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
-    if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) || text.last() != Some(&b'Z') {
-        return None;
-    }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
-    let fraction = match text.len() - 1 {
-        19 => 0,
-        end @ 21.. if text[19] == b'.' => number(20, end.min(23))? * [100, 10, 1][end.min(23) - 21],
-        _ => return None,
-    };
-    // Days from civil: years begin in March, so that the leap day is a year's last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year.div_euclid(400) * 146_097 + year.rem_euclid(400) * 365 + year.rem_euclid(400) / 4
-        - year.rem_euclid(400) / 100
-        + (153 * month + 2) / 5
-        + day
-        - 1
-        - 719_468;
-    Some((days * 86_400 + seconds) * 1000 + fraction)
-}
-
 /// The sum of a record's `micros`; 0 when it has none. No other object stands behind it in a call's record.
 fn spent(line: &[u8]) -> Option<i64> {
     let Some(at) = memchr::memrchr(b'{', line).filter(|at| line[..*at].ends_with(b",\"micros\":")) else {
@@ -109,20 +102,4 @@ fn spent(line: &[u8]) -> Option<i64> {
         }
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::millis;
-
-    proptest! {
-        #[test]
-        fn times_are_read_as_the_library_reads_them(nanos in 0i128..4_102_444_800_000_000_000, digits in 0u32..=9) {
-            let step = 10i128.pow(9 - digits);
-            let time = jiff::Timestamp::from_nanosecond(nanos / step * step).unwrap();
-            prop_assert_eq!(millis(time.to_string().as_bytes()), Some(time.as_millisecond()));
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Finding;
 use crate::audit::receipt_text::{Kept, read as read_receipt};
+use crate::audit::recipients::Identity;
 use crate::audit::tree::Hash;
 use crate::audit::tree::note::{Checkpoint, VerifierKey};
 use crate::audit::tree::store::{CHECKPOINT, HISTORY, notes};
@@ -18,6 +19,8 @@ const NO_KEY: &str = "the log's key is not known";
 pub struct Known {
     /// The log's key. Without it no signature can be checked.
     pub key: Option<VerifierKey>,
+    /// What opens encrypted records. Without it all of them are checked, and none is read.
+    pub identity: Option<Identity>,
     /// Checkpoints that were noted, and the files they stand in.
     pub checkpoints: Vec<(PathBuf, String)>,
     /// Receipts that were kept, one a line, and the files they stand in.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::chunk::{Amiss, Piece, Read, Row, What};
+use super::chunk::{Amiss, Content, Piece, Read, Row, What};
 use super::known::{Claims, finding};
 use super::{Finding, Missing, Report};
 use crate::audit::segment::first_seq;
@@ -181,6 +181,11 @@ impl<'a> Walk<'a> {
 
     fn look(&mut self, row: &Row) {
         self.report.sealed = row.what == What::Stopped;
+        match row.content {
+            Content::Read => {}
+            Content::Shut => self.report.shut += 1,
+            Content::Forgotten => self.report.forgotten += 1,
+        }
         match row.what {
             What::Intent => drop(self.open.insert(row.id, row.seq)),
             What::Call if !self.open.is_empty() => drop(self.open.remove(&row.id)),

@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 use super::report::Failure;
 use super::settings;
-use crate::audit::VerifierKey;
+use crate::audit::{Identity, ReadError, VerifierKey};
 
 /// Arguments of `audit`.
 #[derive(Debug, Subcommand)]
@@ -56,6 +56,31 @@ fn log_key(named: Option<&PathBuf>, config: &Path) -> Result<VerifierKey, Failur
             .verifier_key(),
     };
     verifier_key(&path)
+}
+
+/// As `init` names it, beside the configuration.
+pub const IDENTITY: &str = "audit-identity.txt";
+
+/// What opens an encrypted log: a file that was named, or the one beside the configuration when it is there.
+fn identity(named: Option<&PathBuf>, config: &Path) -> Result<Option<Identity>, Failure> {
+    let beside = config.with_file_name(IDENTITY);
+    let Some(path) = named.or_else(|| beside.exists().then_some(&beside)) else { return Ok(None) };
+    let failed = || Failure::new(format!("cannot use the identity `{}`", path.display()));
+    Identity::read(path).map(Some).map_err(|error| {
+        failed()
+            .because(error)
+            .hint("it is a file as `age-keygen` and `keygate init` write it, readable by its owner only (chmod 600)")
+    })
+}
+
+/// Why records cannot be shown.
+fn unread(what: &str, error: ReadError) -> Failure {
+    let hint = error.hint();
+    let failure = Failure::new(what).because(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 fn verifier_key(path: &Path) -> Result<VerifierKey, Failure> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{directory, log_key};
+use super::{directory, identity, log_key};
 use crate::audit::prove;
 use crate::cli::output;
 use crate::cli::report::Failure;
@@ -31,6 +31,9 @@ pub struct Prove {
     /// The key that the log's checkpoints are signed with, another than the configuration's
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// What opens an encrypted log [default: audit-identity.txt beside the configuration, when it is there]
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Another log than the configuration's
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -44,9 +47,11 @@ pub(super) fn run(args: &Prove, config: &Path) -> Result<(), Failure> {
         let hint = error.hint();
         Failure::new("cannot prove that").because(error).hint(hint)
     };
+    let identity = identity(args.identity.as_ref(), config)?;
     let index = match (args.index, &args.record) {
         (Some(index), _) => index,
-        (None, id) => prove::find(&directory, id.as_deref().unwrap_or_default()).map_err(failed)?,
+        (None, id) => prove::find(&directory, id.as_deref().unwrap_or_default(), identity.as_ref()).map_err(failed)?,
     };
-    output::result(&prove::prove(&directory, &key, index, args.disclose).map_err(failed)?)
+    let disclose = args.disclose.then_some(prove::Disclose { identity: identity.as_ref() });
+    output::result(&prove::prove(&directory, &key, index, disclose).map_err(failed)?)
 }

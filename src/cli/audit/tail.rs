@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Deserialize;
 
-use super::directory;
+use super::{directory, identity, unread};
 use crate::audit::{Follow, ReadError};
 use crate::cli::report::Failure;
 
@@ -30,6 +30,9 @@ pub struct Tail {
     /// Print the records as they stand in the log, one JSON object a line
     #[arg(long)]
     json: bool,
+    /// What opens an encrypted log [default: audit-identity.txt beside the configuration, when it is there]
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Another log than the configuration's
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -38,8 +41,9 @@ pub struct Tail {
 /// Runs it.
 pub(super) fn tail(args: &Tail, config: &Path) -> Result<(), Failure> {
     let directory = directory(args.directory.as_ref(), config)?;
-    let failed = |error: ReadError| Failure::new("cannot show the audit log").because(error);
-    let mut follow = Follow::from_last(&directory, args.lines).map_err(failed)?;
+    let identity = identity(args.identity.as_ref(), config)?;
+    let failed = |error: ReadError| unread("cannot show the audit log", error);
+    let mut follow = Follow::from_last(&directory, args.lines, identity.as_ref()).map_err(failed)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     loop {
         while let Some(line) = follow.next_line().map_err(failed)? {
@@ -67,7 +71,11 @@ fn write_line(out: &mut impl Write, line: &[u8], json: bool) -> io::Result<()> {
 /// The fields of a record that a person looks for first.
 #[derive(Deserialize)]
 struct Shown {
+    /// A record that was forgotten has none.
+    #[serde(default)]
     time: String,
+    #[serde(default)]
+    seq: u64,
     kind: String,
     #[serde(default)]
     integration: Option<String>,
@@ -109,6 +117,9 @@ fn one_line(line: &[u8]) -> String {
     let Ok(record) = serde_json::from_slice::<Shown>(line) else {
         return format!("(not a record: {} bytes)", line.len());
     };
+    if record.kind == "forgotten" {
+        return format!("{:23}  record {} was forgotten", "", record.seq);
+    }
     let time = record.time.get(..23).unwrap_or(&record.time);
     if let Some(event) = &record.event {
         return format!("{time}  gate        {}: {}", event.code, printable(&event.detail));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{directory, log_key, read};
+use super::{directory, identity, log_key, read};
 use crate::audit::{Known, Report, verify};
 use crate::cli::output;
 use crate::cli::report::Failure;
@@ -46,6 +46,9 @@ pub struct Verify {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// What opens an encrypted log [default: audit-identity.txt beside the configuration, when it is there]
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Another log than the configuration's
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
@@ -59,6 +62,7 @@ pub(super) fn run(args: &Verify, config: &Path) -> Result<u8, Failure> {
     };
     let known = Known {
         key: Some(log_key(args.key.as_ref(), config)?),
+        identity: identity(args.identity.as_ref(), config)?,
         checkpoints: noted(&args.checkpoints)?,
         receipts: noted(&args.receipts)?,
     };
@@ -121,6 +125,15 @@ fn tell(report: &Report) -> String {
             "{} bytes behind the last record: being written, or torn when the gate ended",
             report.torn_bytes
         ));
+    }
+    if report.shut > 0 {
+        lines.push(format!(
+            "not opened: {} records are encrypted; they were checked, the clock in them was not (--identity FILE)",
+            report.shut
+        ));
+    }
+    if report.forgotten > 0 {
+        lines.push(format!("forgotten: {} records, whose keys are gone; the tree still has them", report.forgotten));
     }
     for (seq, by) in &report.clock_steps {
         lines.push(format!("record {seq}: the clock stepped back by {by} ms"));

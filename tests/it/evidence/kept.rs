@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::command::{Ran, run, venv_python};
+use crate::harness::setup::Setup;
 use crate::harness::{Merchant, Proxy, Request, have};
 
 /// The verifier that was written from the specification alone.
@@ -16,9 +17,9 @@ const SECOND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify/verify.p
 pub fn second(args: &[&str]) -> Option<Ran> {
     let python = venv_python().unwrap_or_else(|| "python3".to_owned());
     let mut command = Command::new(&python);
-    command.args(["-c", "import cryptography"]);
+    command.args(["-c", "import cryptography, zstandard"]);
     let there = run(command, b"").code == Some(0);
-    have("Python's `cryptography`", there).then(|| {
+    have("Python's `cryptography` and `zstandard`", there).then(|| {
         let mut command = Command::new(python);
         command.arg("-B").arg(SECOND).args(args);
         run(command, b"")
@@ -54,12 +55,24 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Makes calls, stops it, makes more, stops it.
+    /// Makes calls, stops it, makes more, stops it. The log is encrypted, as `init` has it.
     pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same with a log that is not encrypted.
+    pub fn plain() -> Self {
+        Self::with(|setup| {
+            setup.set(&["audit", "recipients"], toml_edit::Array::new());
+        })
+    }
+
+    fn with(more: impl FnOnce(&mut Setup)) -> Self {
         let merchant = Merchant::content();
         let mut proxy = Proxy::start(&merchant.target(), |setup| {
             setup.integration("webshop", crate::harness::proxy::EVERYDAY);
             setup.set(&["audit", "segment_size"], "64KiB");
+            more(setup);
         });
         let scratch = tempfile::tempdir().unwrap();
         let call = |proxy: &Proxy, count: usize| -> Vec<String> {
@@ -68,7 +81,7 @@ impl Kept {
             let replies = (0..count).map(|_| connection.try_request(&request).unwrap());
             replies.map(|reply| reply.must_be(200).header("keygate-receipt").to_owned()).collect()
         };
-        let mut receipts = call(&proxy, 150);
+        let mut receipts = call(&proxy, 400);
         proxy.stop();
         let (noted, earlier) = (scratch.path().join("noted"), scratch.path().join("earlier"));
         fs::copy(proxy.audit().directory().join("checkpoint"), &noted).unwrap();

@@ -1,9 +1,10 @@
-//! Reading the audit log from outside: plain JSON lines, found by record id.
+//! Reading the audit log as an auditor does, with the identity that `init` made: JSON lines, found by record id.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keygate::audit::{Follow, Identity};
 use serde_json::Value;
 
 use super::Reply;
@@ -59,16 +60,32 @@ impl Audit {
         segments
     }
 
-    /// Everything in it, as bytes.
+    /// What opens it.
+    fn identity(&self) -> Option<Identity> {
+        let path = self.directory.with_file_name("audit-identity.txt");
+        path.exists().then(|| Identity::read(&path).unwrap())
+    }
+
+    /// Everything in it that can be read: lines, opened.
     pub fn bytes(&self) -> Vec<u8> {
+        let mut follow = Follow::from_start(&self.directory, self.identity().as_ref());
+        let mut bytes = Vec::new();
+        while let Ok(Some(line)) = follow.next_line() {
+            bytes.extend(line);
+            bytes.push(b'\n');
+        }
+        bytes
+    }
+
+    /// Everything in it as it lies on the disk.
+    pub fn raw(&self) -> Vec<u8> {
         self.segments().iter().flat_map(|s| fs::read(s).unwrap()).collect()
     }
 
     /// Every whole line. The last one may still be on its way when the gate runs.
     pub fn lines(&self) -> Vec<Line> {
         let bytes = self.bytes();
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let lines = bytes[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| Line(serde_json::from_slice(line).expect("a line of the log is JSON"))).collect()
     }
 

@@ -1,0 +1,51 @@
+//! Makes lines of records: each gets its salt, and is boxed where the log is encrypted.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::boxed::Boxer;
+use super::line::{end_boxed, push_line};
+use super::recipients::Recipients;
+use super::salt::{Fresh, Salts};
+use super::tree::Leaf;
+
+/// The writer's.
+pub(super) struct Pen {
+    salts: Salts,
+    /// Made with the first record that needs it.
+    boxer: Option<Boxer>,
+}
+
+impl Pen {
+    /// For a log's folder.
+    pub(super) fn new(directory: &Path, recipients: Arc<Recipients>) -> Self {
+        Self { salts: Salts::new(directory, recipients), boxer: None }
+    }
+
+    /// For a log that lies nowhere.
+    pub(super) fn unkept() -> Self {
+        Self { salts: Salts::unkept(), boxer: None }
+    }
+
+    /// Who may read what it writes.
+    pub(super) fn recipients(&self) -> &Arc<Recipients> {
+        self.salts.recipients()
+    }
+
+    /// Appends a record's line; what the tree takes in for it. Its key file is durable by then.
+    pub(super) fn line(&mut self, out: &mut Vec<u8>, json: &[u8], seq: u64) -> io::Result<Leaf> {
+        let Fresh { salt, boxed } = self.salts.of(seq)?;
+        if !boxed {
+            return Ok(push_line(out, json, seq, &salt));
+        }
+        if self.boxer.is_none() {
+            self.boxer = Some(Boxer::new()?);
+        }
+        let start = out.len();
+        if let Some(boxer) = &mut self.boxer {
+            boxer.push(out, json, seq, &salt)?;
+        }
+        Ok(end_boxed(out, start))
+    }
+}
