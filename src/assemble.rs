@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admin::AdminThread;
+use crate::audit::find::Indexer;
 use crate::audit::{self, Again, Log, ParamHasher, Recipients, Reserve, SigningKey};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
@@ -50,6 +51,7 @@ struct Threads {
     reloader: Option<Reloader>,
     _refresher: Refresher,
     _admin: Option<AdminThread>,
+    _indexer: Indexer,
 }
 
 /// Starts everything. Nothing is created that should have existed before. With the `source` of the configuration, the gate
@@ -88,7 +90,10 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
         noted.map_err(|error| Failure::new("cannot write the audit log").because(error))?;
     }
     let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
-    Ok(Gate { server, threads: Threads { reloader, _refresher: refresher, _admin: admin }, log, signals })
+    let indexer = Indexer::start(&config.audit.directory)
+        .map_err(|error| Failure::new("cannot start the thread that indexes the audit log").because(error))?;
+    let threads = Threads { reloader, _refresher: refresher, _admin: admin, _indexer: indexer };
+    Ok(Gate { server, threads, log, signals })
 }
 
 /// How well the keys are kept from others on this machine. Asked when they lie in memory.
@@ -197,7 +202,8 @@ fn server_certificate(config: &Config) -> Result<tls::Pair, Failure> {
     })
 }
 
-fn hasher(path: &Path) -> Result<ParamHasher, Failure> {
+/// The key of the hashes in the log.
+pub fn hasher(path: &Path) -> Result<ParamHasher, Failure> {
     let failed = || Failure::new(format!("cannot use the key for hashes in the audit log, `{}`", path.display()));
     let hint = "`keygate init` makes it; it must hold 32 bytes and be readable by its owner only (chmod 600)";
     let key = private_file::read(path).map_err(|error| failed().because(error).hint(hint))?;

@@ -9,6 +9,7 @@ mod again;
 mod bell;
 mod boxed;
 mod closed;
+pub mod find;
 mod hash;
 mod instant;
 mod intents;

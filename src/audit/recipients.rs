@@ -111,6 +111,11 @@ impl Identity {
         (Zeroizing::new(text), recipient)
     }
 
+    /// What encrypts to it.
+    pub(super) fn recipients(&self) -> Vec<x25519::Recipient> {
+        self.0.iter().map(x25519::Identity::to_public).collect()
+    }
+
     /// Decrypts a file. `None` when it is not encrypted to this identity, or was changed.
     pub(super) fn decrypt(&self, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let all = self.0.iter().map(|one| one as &dyn age::Identity);

@@ -8,7 +8,7 @@ use crate::harness::secrets::Secrets;
 use crate::harness::{Merchant, Proxy, random_hex};
 
 /// How each command is run here, one line per way: arguments with `CONFIG` in front of them, `DIR` for an empty folder.
-const PLANS: [(&str, &[&str]); 23] = [
+const PLANS: [(&str, &[&str]); 24] = [
     (
         "init",
         &["init DIR/new --upstream https://acme.channelengine.net/api", "init DIR/new --upstream https://x.example"],
@@ -48,6 +48,14 @@ const PLANS: [(&str, &[&str]); 23] = [
     ),
     ("stand-in", &["stand-in --key-file KEYFILE --certificate DIR/none.pem --private-key DIR/none.pem"]),
     ("audit tail", &["audit tail", "audit tail --json"]),
+    (
+        "audit find",
+        &[
+            "audit find --param page=1 --table",
+            "audit find --integration KEY --scan",
+            "audit find --hash-key KEYFILE --param page=1",
+        ],
+    ),
     ("audit verify", &["audit verify", "audit verify --json"]),
     ("audit prove", &["audit prove 1 --disclose", "audit prove --record 01a20bf9-9961-750d-ab3b-bf0af6caaf65"]),
     (

@@ -17,6 +17,7 @@ mod descriptors;
 mod doctor;
 mod evidence;
 mod every_command;
+mod find;
 mod floods;
 mod framing;
 mod hand_over;

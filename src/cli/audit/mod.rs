@@ -1,5 +1,8 @@
 //! `keygate audit`: read the log, check that it is whole, prove what stands in it.
 
+mod find;
+mod found;
+mod looked_for;
 mod prove;
 mod tail;
 mod verify;
@@ -19,6 +22,8 @@ use crate::audit::{Identity, ReadError, VerifierKey};
 pub enum Audit {
     /// Show the last records, and those to come with -f
     Tail(tail::Tail),
+    /// Find records: by integration, endpoint, status, parameter, time
+    Find(Box<find::Find>),
     /// Check that no record was changed, dropped or swapped, and that none is missing
     Verify(verify::Verify),
     /// Prove to others that a record stands in the log
@@ -31,6 +36,7 @@ pub enum Audit {
 pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
     match args {
         Audit::Tail(args) => tail::tail(args, config).map(|()| 0),
+        Audit::Find(args) => find::run(args, config),
         Audit::Verify(args) => verify::run(args, config),
         Audit::Prove(args) => prove::run(args, config).map(|()| 0),
         Audit::Witness(args) => witness::run(args).map(|()| 0),

@@ -113,7 +113,8 @@ struct ShownEvent {
     detail: String,
 }
 
-fn one_line(line: &[u8]) -> String {
+/// A record in one line, for people.
+pub(super) fn one_line(line: &[u8]) -> String {
     let Ok(record) = serde_json::from_slice::<Shown>(line) else {
         return format!("(not a record: {} bytes)", line.len());
     };

@@ -1,0 +1,121 @@
+//! A segment's lines, a block of records at a time: in order, or one block by where it lies. And the records of such lines, also
+//! where the log is encrypted.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::audit::boxed::BEGINS;
+use crate::audit::opener::Opener;
+use crate::audit::recipients::Identity;
+
+/// Records of a block. Tests have logs of few records, and their blocks are to have neighbours.
+const BLOCK: usize = if cfg!(test) { 8 } else { 1024 };
+
+/// How much is read at once, bytes.
+const PIECE: usize = if cfg!(test) { 700 } else { 256 * 1024 };
+
+/// A segment that is open for reading.
+pub(super) struct Segment(File);
+
+impl Segment {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(File::open(path)?))
+    }
+
+    /// Bytes of the file; room that was laid out ahead counts.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    /// The lines of a block that lies there, each with its newline.
+    pub(super) fn read(&self, offset: u64, length: usize, text: &mut Vec<u8>) -> io::Result<()> {
+        text.resize(length, 0);
+        self.0.read_exact_at(text, offset)
+    }
+
+    /// All blocks in order. Of a segment that is being written, those that are there by now.
+    pub(super) fn blocks(&self) -> Blocks<'_> {
+        Blocks { file: &self.0, start: 0, text: Vec::new(), given: 0, ended: false }
+    }
+}
+
+/// Walks the blocks of a segment.
+pub(super) struct Blocks<'a> {
+    file: &'a File,
+    /// Where `text` begins in the file.
+    start: u64,
+    text: Vec<u8>,
+    /// Bytes at the beginning of `text` that were handed out.
+    given: usize,
+    /// Whether nothing stands behind `text`.
+    ended: bool,
+}
+
+impl Blocks<'_> {
+    /// Where the next block begins, and its whole lines; `None` behind the last one.
+    pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        self.text.drain(..self.given);
+        self.start += self.given as u64;
+        self.given = 0;
+        let (mut seen, mut lines) = (0, 0);
+        while lines < BLOCK {
+            match memchr::memchr(b'\n', &self.text[seen..]) {
+                Some(at) => {
+                    seen += at + 1;
+                    self.given = seen;
+                    lines += 1;
+                }
+                None if self.ended => break,
+                None => {
+                    seen = self.text.len();
+                    self.fill()?;
+                }
+            }
+        }
+        Ok((lines > 0).then_some((self.start, &self.text[..self.given])))
+    }
+
+    /// Reads on, up to the end or to zeros: no record has one.
+    fn fill(&mut self) -> io::Result<()> {
+        let had = self.text.len();
+        self.text.resize(had + PIECE, 0);
+        let read = self.file.read_at(&mut self.text[had..], self.start + had as u64)?;
+        let written = memchr::memchr(0, &self.text[had..had + read]).unwrap_or(read);
+        self.text.truncate(had + written);
+        self.ended = read == 0 || written < read;
+        Ok(())
+    }
+}
+
+/// Opens the records of one log.
+pub(super) struct Records {
+    opener: Opener,
+    text: Vec<u8>,
+}
+
+impl Records {
+    /// For the log in this folder.
+    pub(super) fn of(directory: &Path, identity: Option<&Identity>) -> Self {
+        Self { opener: Opener::new(directory, identity), text: Vec::new() }
+    }
+
+    /// Lines as they would be in a log that is not encrypted.
+    pub(super) fn open<'a>(&'a mut self, lines: &'a [u8]) -> io::Result<&'a [u8]> {
+        if !has_boxes(lines) {
+            return Ok(lines);
+        }
+        self.text.clear();
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            self.text.extend_from_slice(&self.opener.open(line).map_err(io::Error::other)?);
+            self.text.push(b'\n');
+        }
+        Ok(&self.text)
+    }
+}
+
+/// Whether one of these lines is encrypted.
+pub(super) fn has_boxes(lines: &[u8]) -> bool {
+    lines.starts_with(BEGINS) || memchr::memchr_iter(b'\n', lines).any(|at| lines[at + 1..].starts_with(BEGINS))
+}
