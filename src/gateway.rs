@@ -153,6 +153,10 @@ impl Gateway {
         self.described(entry, &call);
         let permit = policy.authorise(&client, &call)?;
         entry.record.rule = Some(permit.rule().clone());
+        if permit.endpoint().effect == Effect::Write {
+            // Before a place in a limit is taken for it.
+            self.shared.log.ensure_takes_writes()?;
+        }
         let ticket = limits.take(&permit)?;
         let repeatable = !has_body
             && permit.endpoint().effect == Effect::Read

@@ -71,6 +71,7 @@ impl Refusal {
             Self::Limit(why) => why.bucket.level.code(),
             Self::Credential(_) => "credential_unavailable",
             Self::Upstream(why) => why.code(),
+            Self::Audit(Closed::ReadsOnly) => "audit_reads_only",
             Self::Audit(_) => "audit_unavailable",
             Self::Overloaded => "overloaded",
             Self::Internal => "internal",
@@ -166,6 +167,9 @@ impl Refusal {
                 (why.to_string(), Some("try again in a second".to_owned()))
             }
             Self::Upstream(why) => (why.to_string(), None),
+            Self::Audit(why @ Closed::ReadsOnly) => {
+                (why.to_string(), Some("try again later; the operator has to make room".to_owned()))
+            }
             Self::Audit(_) => (
                 "the gate cannot keep its audit log, so it lets no call pass".to_owned(),
                 Some("the operator finds the reason in the gate's log".to_owned()),

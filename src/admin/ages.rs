@@ -35,6 +35,6 @@ pub(super) fn write_unconfirmed(out: &mut String, shared: &Shared) {
     let _ = writeln!(out, "keygate_credentials_unconfirmed {}", shared.ring.unconfirmed().len());
 }
 
-fn head(out: &mut String, name: &str, help: &str) {
+pub(super) fn head(out: &mut String, name: &str, help: &str) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
 }

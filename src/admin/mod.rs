@@ -8,6 +8,7 @@ mod steps;
 mod thread;
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -90,6 +91,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         (&Method::GET, "/health") => health(&shared),
         (&Method::GET, "/metrics") => {
             let mut text = shared.metrics.prometheus(shared.log.is_open());
+            takes_writes(&mut text, &shared);
             ages::write(&mut text, &shared, Timestamp::now());
             ages::write_unconfirmed(&mut text, &shared);
             (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
@@ -104,9 +106,19 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     Ok(response)
 }
 
+fn takes_writes(out: &mut String, shared: &Shared) {
+    let help =
+        "1 while calls that change something are taken, 0 while the log keeps the records of reads only, or none.";
+    ages::head(out, "keygate_audit_takes_writes", help);
+    let taken = u8::from(shared.log.ensure_takes_writes().is_ok());
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "keygate_audit_takes_writes {taken}");
+}
+
 /// 200 while calls can be served, 503 with the troubles otherwise. A credential that is used though the vault does not confirm
 /// it is a warning: it becomes a trouble when `stale_for` is over. A changed configuration that was refused is told and is
-/// no trouble: the former one serves on, and a slip of the pen must not take a gate out of its pool.
+/// no trouble: the former one serves on, and a slip of the pen must not take a gate out of its pool. Neither is a full disk on
+/// which reads are served, if that was asked for; it is told as well.
 fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
     let mut troubles: Vec<String> = shared.ring.troubles().iter().map(ToString::to_string).collect();
     if let Some(trouble) = shared.log.trouble() {
@@ -118,6 +130,7 @@ fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
         "in_flight": shared.metrics.in_flight(),
         "troubles": troubles,
         "warnings": shared.ring.unconfirmed().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "reads_only": shared.log.reads_only().map(|why| why.to_string()),
         "reload_problems": shared.metrics.reloads.problems(),
     });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, "application/json", body.to_string())

@@ -19,6 +19,9 @@ pub enum Closed {
     /// For good: the gate is stopping, and the last record is written.
     #[error("the audit log is sealed")]
     Sealed,
+    /// For whatever changes something, until there is room on the disk again.
+    #[error("the disk of the audit log is full, and what room is left is for the records of reads")]
+    ReadsOnly,
     /// For now: more waits to be written than the queue holds.
     #[error("the audit log cannot keep up with the calls")]
     Behind,

@@ -23,6 +23,7 @@ mod pen;
 pub mod prove;
 mod queue;
 mod reader;
+mod reads_only;
 mod receipt;
 mod receipt_text;
 mod recent;

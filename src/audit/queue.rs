@@ -26,6 +26,8 @@ pub(super) struct Queue {
     pub(super) end: Option<Closed>,
     /// Positions whose records could not be kept, and why: after each from, up to each to.
     lost: Vec<(u64, u64, Closed)>,
+    /// Set while only the records of reads are kept, and why.
+    pub(super) reads_only: Option<Trouble>,
     /// Records that were not taken since the log closed.
     pub(super) refused: u64,
     pub(super) idle: bool,
@@ -66,6 +68,10 @@ impl Queue {
         if self.stop != Stop::No {
             return Err(Closed::Sealed);
         }
+        // Under the lock, so that none slips in while the mode begins.
+        if self.reads_only.is_some() && record.kind == Kind::Intent {
+            return Err(Closed::ReadsOnly);
+        }
         if self.batch.bytes.len() > MAX_QUEUED {
             return Err(Closed::Behind);
         }
@@ -77,7 +83,7 @@ impl Queue {
         Ok(position)
     }
 
-    fn push(&mut self, record: &Record) -> Result<u64, Closed> {
+    pub(super) fn push(&mut self, record: &Record) -> Result<u64, Closed> {
         let before = self.batch.bytes.len();
         if let Err(error) = record.write(&mut self.batch.bytes) {
             // Writing into memory fails only when a field cannot be written as JSON, which none of ours is.
@@ -106,6 +112,7 @@ impl Queue {
             self.lost.drain(..over);
         }
         self.end = Some(why.clone());
+        self.reads_only = None;
         self.batch = Batch::default();
         lost
     }
@@ -116,5 +123,20 @@ impl Queue {
         record.event = Some(Event { code: "stopped", detail: "in good order".to_owned() });
         // If it could not be written, verifying would say that the log is not sealed.
         let _ = self.push(&record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_only_reads_are_kept_no_intent_slips_in() {
+        let mut queue = Queue { reads_only: Some(Trouble { why: "full".into() }), ..Queue::default() };
+        let record = |kind| Record::new(kind, Timestamp::now());
+        assert!(matches!(queue.take(&record(Kind::Intent), 1), Err(Closed::ReadsOnly)));
+        assert_eq!(queue.take(&record(Kind::Call), 1).unwrap(), 1);
+        queue.close(0, &Closed::Behind);
+        assert!(queue.reads_only.is_none(), "a log that closed keeps nothing");
     }
 }

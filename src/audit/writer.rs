@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::again::Again;
+use super::again::{Again, LOOK};
 use super::bell::{Attendance, Bell};
 use super::pace::Pace;
 use super::queue::{Batch, Queue, Stop};
@@ -27,11 +27,11 @@ const KEPT: usize = 4 * 1024 * 1024;
 /// The log as the route sees it. Clones share one writer; when the last of them is dropped without [`Log::seal`], what
 /// is queued is still written, and the log is let go.
 #[derive(Clone)]
-pub struct Log(Arc<Handle>);
+pub struct Log(pub(super) Arc<Handle>);
 
 /// What clones of the log share, and the writer does not: its end is the end of the log.
-struct Handle {
-    shared: Arc<Shared>,
+pub(super) struct Handle {
+    pub(super) shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Shared {
     recipients: Arc<Recipients>,
     /// Whether records are taken; read without the lock, and true only while `Queue::end` is none and `stop` is no.
     pub(super) open: AtomicBool,
+    /// Whether those of calls that change something are; read without the lock, and false while `Queue::reads_only` is set.
+    pub(super) takes_writes: AtomicBool,
 }
 
 /// A call that is about to come.
@@ -84,6 +86,7 @@ impl Log {
             coming: AtomicU64::new(0),
             arrived: AtomicU64::new(0),
             open: AtomicBool::new(true),
+            takes_writes: AtomicBool::new(true),
         });
         let writer = shared.clone();
         let thread =
@@ -221,10 +224,12 @@ impl Shared {
         lock(&self.queue).refused
     }
 
-    /// Takes records again. Whoever waited for one before was told that it is lost.
-    fn open_again(&self) {
+    /// Takes records again, perhaps of reads only. Whoever waited for one before was told that it is lost.
+    fn open_again(&self, reads_only: Option<Trouble>) {
         let mut queue = lock(&self.queue);
         if queue.stop == Stop::No {
+            self.takes_writes.store(reads_only.is_none(), Ordering::Release);
+            queue.reads_only = reads_only;
             (queue.end, queue.refused) = (None, 0);
             self.recent.skip_to(queue.appended);
             self.durable.store(queue.appended, Ordering::Release);
@@ -253,37 +258,55 @@ fn write(shared: &Shared, mut sink: Box<dyn Sink>, mut resume: Resume, mut again
     let mut ending = Ending(shared, Closed::Broken(gone));
     loop {
         let mut kept = resume.next_seq;
-        let error = match write_all(shared, sink, resume, &mut kept) {
+        let error = match write_all(shared, sink, resume, &mut kept, &mut again) {
             Ok(()) => {
                 ending.1 = Closed::Sealed;
                 return;
             }
             Err(error) => error,
         };
-        tracing::error!(%error, "the audit log cannot be written; every call is refused until it can");
+        tracing::error!(%error, "the audit log cannot be written");
         ending.1 = Closed::Broken(Trouble { why: error.to_string().into() });
         end(shared, &ending.1);
         let Some(opened) = again.open(shared, kept, &error) else { return };
         (sink, resume) = opened;
-        shared.open_again();
-        tracing::info!("the audit log can be written again");
+        let reads_only = again.reads_only();
+        if reads_only.is_some() {
+            tracing::error!("only reads are served: their records are kept in what lay in reserve");
+        } else {
+            tracing::info!("the audit log can be written again");
+        }
+        shared.open_again(reads_only);
     }
 }
 
 /// Writes until it is told to stop, or cannot. `kept` is the number behind the last record that is durable.
-fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume, kept: &mut u64) -> io::Result<()> {
+fn write_all(
+    shared: &Shared,
+    mut sink: Box<dyn Sink>,
+    resume: Resume,
+    kept: &mut u64,
+    again: &mut Again,
+) -> io::Result<()> {
     let Resume { next_seq: mut seq, mut pen, tree } = resume;
     let mut keeper = tree.map(Keeper::start).transpose()?;
     let (mut taken, mut lines, mut leaves) = (Batch::default(), Vec::new(), Vec::<Leaf>::new());
     let mut pace = Pace::default();
     loop {
-        match next_batch(shared, &mut taken, &pace) {
+        let look = again.reads_only().map(|_| LOOK);
+        match next_batch(shared, &mut taken, &pace, look) {
             Stop::No => {}
             Stop::Seal => {
                 sink.seal()?;
                 return keeper.as_mut().map_or(Ok(()), Keeper::seal);
             }
             Stop::LetGo => return Ok(()),
+        }
+        if let Some(reopened) = again.has_room() {
+            shared.take_writes(&reopened);
+        }
+        if taken.ends.is_empty() {
+            continue;
         }
         pace.begin(taken.ends.len(), shared.arrived.swap(0, Ordering::Relaxed));
         let mut from = 0;
@@ -304,8 +327,8 @@ fn write_all(shared: &Shared, mut sink: Box<dyn Sink>, resume: Resume, kept: &mu
     }
 }
 
-/// Waits for records and swaps them out. Says how to stop when that was asked for and nothing is left.
-fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace) -> Stop {
+/// Waits for records, or at most so long, and swaps them out. Says how to stop when that was asked for and nothing is left.
+fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace, most: Option<Duration>) -> Stop {
     taken.bytes.clear();
     taken.bytes.shrink_to(KEPT);
     taken.ends.clear();
@@ -320,7 +343,15 @@ fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace) -> Stop {
             return queue.stop;
         }
         queue.idle = true;
-        queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let Some(most) = most else {
+            queue = shared.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        let (woken, waited) = shared.work.wait_timeout(queue, most).unwrap_or_else(PoisonError::into_inner);
+        queue = woken;
+        if waited.timed_out() && queue.stop == Stop::No {
+            break;
+        }
     }
     queue.idle = false;
     std::mem::swap(&mut queue.batch, taken);

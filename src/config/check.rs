@@ -9,11 +9,12 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::de::{DeTable, Deserializer};
 
+use super::defaults::{self, LAST_WORDS};
 use super::desk::Desk;
 use super::file::{AdminFile, AuditFile, FileConfig, ListenFile};
 use super::quantity::{parse_duration, parse_size, show_size};
-use super::{Admin, Audit, Config, Durability, Listen, Problems, Wrong};
-use super::{defaults, integration, known, nearest, upstream, url, vault};
+use super::{Admin, Audit, Config, Durability, Listen, OnFailure, Problems, Wrong};
+use super::{integration, known, nearest, upstream, url, vault};
 
 /// Gives the text of a profile's file (the path is joined to `base_dir` already), or why there is none.
 pub type ReadProfile<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
@@ -137,13 +138,24 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
     let recipients =
         recipients.filter_map(|at| desk.keep(at.span, "audit.recipients", recipient(&at.value).map(|()| at.value)));
     let recipients = recipients.collect();
+    let reserve = desk.read("audit.reserve", file.reserve, NonZeroU64::new(defaults::RESERVE), reserve);
+    let on_failure = |text: &str| match text {
+        "stop" => Ok(OnFailure::Stop),
+        "reads-only" if reserve.is_some_and(|size| size.get() >= 2 * LAST_WORDS) => Ok(OnFailure::ReadsOnly),
+        "reads-only" => Err(Wrong::new(
+            "`reads-only` needs a reserve: the records of reads are kept in it",
+            "set `[audit] reserve` to 128KiB at least; 1MiB has room for some 1,500 reads",
+        )),
+        _ => Err(Wrong::new(format!("`{text}` is not known"), "write `stop` or `reads-only`")),
+    };
     Audit {
         recipients,
         directory: desk.path("audit.directory", file.directory, defaults::AUDIT_DIRECTORY),
         hash_key: desk.path("audit.hash_key", file.hash_key, defaults::AUDIT_HASH_KEY),
         signing_key: desk.path("audit.signing_key", file.signing_key, defaults::AUDIT_SIGNING_KEY),
         segment_size: desk.read("audit.segment_size", file.segment_size, defaults::SEGMENT_SIZE, segment_size),
-        reserve: desk.read("audit.reserve", file.reserve, NonZeroU64::new(defaults::RESERVE), reserve),
+        reserve,
+        on_failure: desk.read("audit.on_failure", file.on_failure, OnFailure::default(), on_failure),
         durability: desk.read("audit.durability", file.durability, Durability::default(), durability),
     }
 }

@@ -95,5 +95,8 @@ pub(super) const AUDIT_SIGNING_KEY: &str = "audit-signing.key";
 /// Bytes. Hundreds of records: room for the log's last words, and some to begin with again.
 pub(super) const RESERVE: u64 = 1 << 20;
 
+/// Bytes of the reserve that are kept for the last words while reads live on the rest: a segment, its keys, tiles and a checkpoint.
+pub const LAST_WORDS: u64 = 64 << 10;
+
 /// Bytes. Some 60,000 calls: small enough to copy, verify and ship in one go.
 pub(super) const SEGMENT_SIZE: u64 = 64 << 20;

@@ -212,6 +212,8 @@ pub(super) struct AuditFile {
     pub(super) segment_size: Option<Field<String>>,
     /// Room on the disk that lets the log say that the disk is full: `1MiB`, or `none`.
     pub(super) reserve: Option<Field<String>>,
+    /// What is still served when the disk is full: `stop`, nothing; `reads-only`, reads, in what lies in reserve.
+    pub(super) on_failure: Option<Field<String>>,
     /// When a record counts as kept: `sync`, on the disk; `os`, handed to the system.
     pub(super) durability: Option<Field<String>>,
 }

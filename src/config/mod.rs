@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use crate::profile::Profile;
 
 pub use check::{ReadProfile, check};
+pub use defaults::LAST_WORDS;
 pub use edit::{EditError, Editor, NewIntegration};
 pub use file::{FileConfig, schema};
 pub use integration::parse_moment;
@@ -327,6 +328,18 @@ pub struct Audit {
     pub durability: Durability,
     /// Room that lets the log say that the disk is full, bytes; none for none.
     pub reserve: Option<NonZeroU64>,
+    /// What is still served when the disk is full.
+    pub on_failure: OnFailure,
+}
+
+/// What is still served when the log's disk is full. Nothing is when records cannot be kept at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Nothing.
+    #[default]
+    Stop,
+    /// Reads, for as long as what lay in reserve takes their records.
+    ReadsOnly,
 }
 
 /// When a record counts as kept, and its reply may end.

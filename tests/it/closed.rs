@@ -1,41 +1,16 @@
 //! A log that cannot be written for a while: nothing is served, and when it can be written again the gate opens by itself,
-//! with the gap on record.
+//! with the gap on record. Where reads are to go on when the disk is full, they do, and stop when their room is used up.
+
+mod disks;
+mod reads_only;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::audit::{a_full_log_loses_nothing, the_gate_closes};
-use crate::harness::command::run;
 use crate::harness::proxy::EVERYDAY;
 use crate::harness::{Merchant, Proxy, have, until};
-
-/// A small disk of its own, mounted over the audit folder.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(folder: &'a Path, size: &str) -> Option<Self> {
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"]).arg(folder);
-        (run(command, b"").code == Some(0)).then_some(Self(folder))
-    }
-}
-
-impl SmallDisk<'_> {
-    fn becomes(&self, size: &str) {
-        let mut command = Command::new("mount");
-        command.args(["-o", &format!("remount,size={size}")]).arg(self.0);
-        run(command, b"").ok();
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let mut command = Command::new("umount");
-        command.arg("--lazy").arg(self.0);
-        run(command, b"");
-    }
-}
+use disks::SmallDisk;
 
 fn copy_files(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().flatten() {

@@ -34,7 +34,7 @@ struct State {
     end: Option<End>,
     /// Nothing wakes the keeper but us.
     idle: bool,
-    failed: Option<String>,
+    failed: Option<(io::ErrorKind, String)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Keeper {
         let own = inbox.clone();
         let thread = std::thread::Builder::new().name("audit-tree".into()).spawn(move || {
             if let Err(error) = keep(&own, store) {
-                own.lock().failed = Some(error.to_string());
+                own.lock().failed = Some((error.kind(), error.to_string()));
             }
         })?;
         Ok(Self { inbox, thread: Some(thread) })
@@ -91,7 +91,7 @@ impl Keeper {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            self.inbox.lock().failed = Some("its keeper is gone".to_owned());
+            self.inbox.lock().failed = Some((io::ErrorKind::Other, "its keeper is gone".to_owned()));
         }
     }
 }
@@ -105,7 +105,8 @@ impl Drop for Keeper {
 impl State {
     fn check(&self) -> io::Result<()> {
         match &self.failed {
-            Some(why) => Err(io::Error::other(format!("the log's tree cannot be kept: {why}"))),
+            // The kind says whether it is room that is missing.
+            Some((kind, why)) => Err(io::Error::new(*kind, format!("the log's tree cannot be kept: {why}"))),
             None => Ok(()),
         }
     }
