@@ -26,6 +26,7 @@ use crate::reload::{self, Reloader};
 use crate::server::tls::{self, Certificate};
 use crate::server::{Server, Settings, listen};
 use crate::signals::Signals;
+use crate::sink::{self, NoSink, Sinks};
 use crate::vault::{KeyRing, Refresher, private_file};
 use arc_swap::ArcSwap;
 use clients::{ClientParts, upstreams};
@@ -50,6 +51,7 @@ pub struct Gate {
 struct Threads {
     reloader: Option<Reloader>,
     _refresher: Refresher,
+    _sinks: Sinks,
     _admin: Option<AdminThread>,
     _indexer: Indexer,
 }
@@ -89,11 +91,18 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
         let noted = signals.block_on(note_event(&log, code, detail));
         noted.map_err(|error| Failure::new("cannot write the audit log").because(error))?;
     }
+    let sinks = Sinks::start(&config.sinks, &log, &config.audit.directory, &shared.metrics).map_err(no_sink)?;
     let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
     let indexer = Indexer::start(&config.audit.directory)
         .map_err(|error| Failure::new("cannot start the thread that indexes the audit log").because(error))?;
-    let threads = Threads { reloader, _refresher: refresher, _admin: admin, _indexer: indexer };
+    let threads = Threads { reloader, _refresher: refresher, _sinks: sinks, _admin: admin, _indexer: indexer };
     Ok(Gate { server, threads, log, signals })
+}
+
+fn no_sink(error: NoSink) -> Failure {
+    Failure::new("cannot start the live sinks")
+        .because(error)
+        .hint("files with secrets must be readable by their owner only (chmod 600); docs/sinks.md has their form")
 }
 
 /// How well the keys are kept from others on this machine. Asked when they lie in memory.
@@ -190,6 +199,7 @@ pub fn inspect(config: &Config) -> Vec<Failure> {
     found.extend(signing_key(&config.audit.signing_key).err());
     found.extend(upstreams(config).err());
     found.extend(audit_directory(&config.audit.directory).err());
+    found.extend(config.sinks.iter().filter_map(|sink| sink::inspect(sink).err()).map(no_sink));
     found.extend(inspect_vault(config));
     found
 }

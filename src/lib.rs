@@ -12,6 +12,7 @@
 //!
 //! May do I/O; a small trait each.
 //! - [`audit`]: the record of every call, durable before the reply ends.
+//! - [`sink`]: records go on to other systems as they come.
 //! - [`vault`]: where credentials lie, and the one place that puts one into a request.
 //! - [`limit`]: rate limits.
 //! - [`crypto`]: the cipher suites of both sides, in order.
@@ -42,6 +43,7 @@ pub mod config;
 pub mod policy;
 pub mod body;
 pub mod audit;
+pub mod sink;
 pub mod vault;
 pub mod limit;
 pub mod crypto;

@@ -2,6 +2,7 @@
 
 mod connections;
 mod reloads;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,6 +15,7 @@ use crate::process;
 
 pub use connections::{Connections, Open};
 pub use reloads::Reloads;
+pub use sinks::{SinkState, Sinks};
 
 /// A number that only rises, shared by whoever counts and whoever shows it.
 pub type Counter = Arc<AtomicU64>;
@@ -31,6 +33,8 @@ pub struct Metrics {
     pub connections: Connections,
     /// How reloads went.
     pub reloads: Reloads,
+    /// How far live sinks have come.
+    pub sinks: Sinks,
 }
 
 impl Metrics {
@@ -85,6 +89,7 @@ impl Metrics {
             let _ = writeln!(out, "keygate_reloads_total{{result=\"{result}\"}} {count}");
         }
         self.connections.write(&mut out);
+        self.sinks.write(&mut out);
         let singles = [
             (
                 "keygate_reload_ok",

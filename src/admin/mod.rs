@@ -118,7 +118,8 @@ fn takes_writes(out: &mut String, shared: &Shared) {
 /// 200 while calls can be served, 503 with the troubles otherwise. A credential that is used though the vault does not confirm
 /// it is a warning: it becomes a trouble when `stale_for` is over. A changed configuration that was refused is told and is
 /// no trouble: the former one serves on, and a slip of the pen must not take a gate out of its pool. Neither is a full disk on
-/// which reads are served, if that was asked for; it is told as well.
+/// which reads are served, if that was asked for; it is told as well. Nor
+/// is a sink that is behind: its records are in the log.
 fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
     let mut troubles: Vec<String> = shared.ring.troubles().iter().map(ToString::to_string).collect();
     if let Some(trouble) = shared.log.trouble() {
@@ -132,6 +133,7 @@ fn health(shared: &Shared) -> (StatusCode, &'static str, String) {
         "warnings": shared.ring.unconfirmed().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "reads_only": shared.log.reads_only().map(|why| why.to_string()),
         "reload_problems": shared.metrics.reloads.problems(),
+        "sinks": shared.metrics.sinks.standing(),
     });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, "application/json", body.to_string())
 }

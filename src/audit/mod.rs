@@ -10,6 +10,7 @@ mod bell;
 mod boxed;
 mod closed;
 pub mod find;
+pub mod export;
 mod hash;
 mod instant;
 mod intents;

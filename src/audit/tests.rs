@@ -3,6 +3,7 @@
 mod boxes;
 mod crashes;
 mod evidence;
+mod exports;
 mod files;
 mod stops;
 

@@ -14,7 +14,7 @@ use super::desk::Desk;
 use super::file::{AdminFile, AuditFile, FileConfig, ListenFile};
 use super::quantity::{parse_duration, parse_size, show_size};
 use super::{Admin, Audit, Config, Durability, Listen, OnFailure, Problems, Wrong};
-use super::{integration, known, nearest, upstream, url, vault};
+use super::{integration, known, nearest, sink, upstream, url, vault};
 
 /// Gives the text of a profile's file (the path is joined to `base_dir` already), or why there is none.
 pub type ReadProfile<'a> = &'a dyn Fn(&Path) -> Result<String, String>;
@@ -56,8 +56,9 @@ fn config(desk: &mut Desk<'_>, file: FileConfig, read_profile: ReadProfile<'_>) 
     let tenants = upstream::all(desk, file.upstream, read_profile);
     let integrations = integration::all(desk, file.integration, &tenants);
     let audit = audit(desk, file.audit);
+    let sinks = sink::all(desk, file.sink, !audit.recipients.is_empty());
     let admin = admin(desk, file.admin);
-    Config { listen, vault, upstreams: tenants.into_known(), integrations, audit, admin }
+    Config { listen, vault, upstreams: tenants.into_known(), integrations, audit, sinks, admin }
 }
 
 fn listen(desk: &mut Desk<'_>, file: ListenFile) -> Listen {

@@ -98,5 +98,20 @@ pub(super) const RESERVE: u64 = 1 << 20;
 /// Bytes of the reserve that are kept for the last words while reads live on the rest: a segment, its keys, tiles and a checkpoint.
 pub const LAST_WORDS: u64 = 64 << 10;
 
+/// Records: some 300 KiB, and a delivery each second keeps up with 500 calls a second.
+pub(super) const SINK_BATCH: u32 = 500;
+
+/// Records. A batch lies in memory, and is sent again as a whole.
+pub(super) const SINK_LARGEST_BATCH: u32 = 5000;
+
+/// A receiver that stores a batch answers in milliseconds.
+pub(super) const SINK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A receiver that is restarted is back by then.
+pub(super) const SINK_BEHIND_AFTER: Duration = Duration::from_secs(60);
+
+/// RFC 5425.
+pub(super) const SYSLOG_PORT: u16 = 6514;
+
 /// Bytes. Some 60,000 calls: small enough to copy, verify and ship in one go.
 pub(super) const SEGMENT_SIZE: u64 = 64 << 20;

@@ -27,6 +27,9 @@ pub struct FileConfig {
     pub(super) integration: BTreeMap<Spanned<String>, Spanned<IntegrationFile>>,
     /// The audit log.
     pub(super) audit: AuditFile,
+    /// Where records go as they come, by name.
+    #[schemars(with = "BTreeMap<String, SinkFile>")]
+    pub(super) sink: BTreeMap<Spanned<String>, Spanned<SinkFile>>,
     /// Health and metrics.
     pub(super) admin: AdminFile,
 }
@@ -216,6 +219,35 @@ pub(super) struct AuditFile {
     pub(super) on_failure: Option<Field<String>>,
     /// When a record counts as kept: `sync`, on the disk; `os`, handed to the system.
     pub(super) durability: Option<Field<String>>,
+}
+
+/// `[sink.NAME]`
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkFile {
+    /// Required. The kind of sink: `syslog`, `webhook` or `otlp`.
+    #[serde(rename = "type")]
+    #[schemars(required)]
+    pub(super) kind: Option<Field<String>>,
+    /// Required. syslog: `tls://HOST:PORT` or `unix:/dev/log`; webhook, otlp: `https://HOST/PATH`.
+    #[schemars(required)]
+    pub(super) address: Option<Field<String>>,
+    /// PEM file of the roots to trust, or `mozilla`.
+    pub(super) trust_roots: Option<Field<String>>,
+    /// webhook, required: the file with the secret that signs requests, `whsec_…`, mode 0600.
+    pub(super) secret_file: Option<Field<String>>,
+    /// otlp: the file with the value of the `authorization` header, mode 0600.
+    pub(super) authorization_file: Option<Field<String>>,
+    /// The identity file that opens an encrypted log for this sink, mode 0600.
+    pub(super) identity: Option<Field<String>>,
+    /// Where a sink without a cursor begins: `first`, with the log's first record, or `now`.
+    pub(super) begin: Option<Field<String>>,
+    /// Records in one batch, 5000 at most.
+    pub(super) batch: Option<Field<u32>>,
+    /// Time for one delivery: `10s`.
+    pub(super) timeout: Option<Field<String>>,
+    /// For how long it may not have caught up before that is told: `1m`.
+    pub(super) behind_after: Option<Field<String>>,
 }
 
 /// `[admin]`

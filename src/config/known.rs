@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::Wrong;
 use super::desk::Desk;
 use super::field::article;
-use super::file::{AdminFile, AuditFile, FileConfig, IntegrationFile, ListenFile, UpstreamFile, VaultFile};
+use super::file::{AdminFile, AuditFile, FileConfig, IntegrationFile, ListenFile, SinkFile, UpstreamFile, VaultFile};
 use super::nearest::{nearest, quoted};
 
 /// The keys of a struct, as its `Deserialize` names them: one definition for reading, checking and the schema.
@@ -61,7 +61,7 @@ const NO_DISABLING: &str = "the upstream's certificate is always verified; name 
 const TLS_FIXED: &str = "TLS 1.2 and 1.3 with forward secrecy are always on and nothing older ever is: remove the line";
 
 /// Section, key, advice. `*` stands for any section.
-const ADVICE: [(&str, &str, Advice); 44] = [
+const ADVICE: [(&str, &str, Advice); 47] = [
     ("*", "api_key", Explain(NO_KEYS)),
     ("*", "apikey", Explain(NO_KEYS)),
     ("*", "scoped_key", Explain(NO_KEYS)),
@@ -109,11 +109,14 @@ const ADVICE: [(&str, &str, Advice); 44] = [
     ("audit", "dir", Renamed("directory")),
     ("audit", "recipient", Renamed("recipients")),
     ("audit", "encrypt_to", Renamed("recipients")),
+    ("sink", "url", Renamed("address")),
+    ("sink", "ca_file", Renamed("trust_roots")),
+    ("sink", "kind", Renamed("type")),
     ("admin", "socket", Renamed("address")),
 ];
 
 /// Sections under other names.
-const SECTION_ADVICE: [(&str, Advice); 8] = [
+const SECTION_ADVICE: [(&str, Advice); 9] = [
     ("server", Renamed("listen")),
     ("listener", Renamed("listen")),
     ("upstreams", Renamed("upstream")),
@@ -122,6 +125,7 @@ const SECTION_ADVICE: [(&str, Advice); 8] = [
     ("client", Renamed("integration")),
     ("log", Renamed("audit")),
     ("metrics", Renamed("admin")),
+    ("sinks", Renamed("sink")),
 ];
 
 /// Takes out of the file everything that has no place in it, reporting each, so that what is left can be read.
@@ -139,6 +143,7 @@ pub(super) fn prune(desk: &mut Desk<'_>, table: &mut DeTable<'_>) {
             "vault" => keys_of::<VaultFile>(),
             "audit" => keys_of::<AuditFile>(),
             "admin" => keys_of::<AdminFile>(),
+            "sink" => return named(desk, name, value, keys_of::<SinkFile>()),
             "upstream" => return named(desk, name, value, keys_of::<UpstreamFile>()),
             _ => return named(desk, name, value, keys_of::<IntegrationFile>()),
         };
@@ -146,7 +151,7 @@ pub(super) fn prune(desk: &mut Desk<'_>, table: &mut DeTable<'_>) {
     });
 }
 
-/// `[upstream.NAME]` and `[integration.NAME]`
+/// `[upstream.NAME]`, `[integration.NAME]` and `[sink.NAME]`
 fn named(desk: &mut Desk<'_>, kind: &str, value: &mut Spanned<DeValue<'_>>, keys: &[&str]) -> bool {
     let remedy = format!("give each its own table: `[{kind}.NAME]`");
     let Some(tables) = as_table(desk, kind, value, &remedy) else { return false };

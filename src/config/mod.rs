@@ -14,6 +14,7 @@ mod nearest;
 mod problem;
 mod quantity;
 mod rules;
+mod sink;
 mod upstream;
 mod url;
 mod vault;
@@ -38,6 +39,7 @@ pub use nearest::nearest;
 pub use problem::{Problem, Problems, Wrong};
 pub use quantity::{parse_duration, parse_quota, parse_size, show_duration, show_size};
 pub use rules::resolve_scopes;
+pub use sink::{Sink, SinkPlace};
 pub use url::base_url;
 
 /// Everything the program runs on. Paths are absolute or relative to the configuration file's folder, already joined.
@@ -53,6 +55,8 @@ pub struct Config {
     pub integrations: Vec<Integration>,
     /// The audit log.
     pub audit: Audit,
+    /// Where records go as they come.
+    pub sinks: Vec<Sink>,
     /// Health and metrics, when wanted.
     pub admin: Option<Admin>,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::file::{AdminFile, AuditFile, FileConfig, IntegrationFile, ListenFile, UpstreamFile, VaultFile};
+use super::file::{AdminFile, AuditFile, FileConfig, IntegrationFile, ListenFile, SinkFile, UpstreamFile, VaultFile};
 use super::known::keys_of;
 use super::{Config, EditError, Editor, NewIntegration, Problems, VaultPlace, check, minimal, parse_moment, schema};
 use crate::profile::BUILTIN_NAMES;
@@ -40,7 +40,8 @@ fn with_integration(lines: &str) -> String {
 fn the_reference_states_exactly_the_defaults() {
     let required = with_integration("allow = [\"orders:read\", \"POST /v2/shipments\"]")
         .replace("https://a.example/api", "https://acme.channelengine.net/api")
-        .replace("integration.web", "integration.webshop");
+        .replace("integration.web", "integration.webshop")
+        + "[sink.siem]\ntype = \"webhook\"\naddress = \"https://siem.example/keygate\"\nsecret_file = \"siem.secret\"\n";
     assert_eq!(format!("{:#?}", good(REFERENCE)), format!("{:#?}", good(&required)));
 }
 
@@ -103,6 +104,11 @@ fn every_key_stands_in_the_reference() {
     }
     below("audit", None, keys_of::<AuditFile>());
     below("admin", None, keys_of::<AdminFile>());
+    // What has no meaning for this kind of sink stands there as a comment.
+    let sinks: Vec<&str> =
+        keys_of::<SinkFile>().iter().copied().filter(|key| !["authorization_file", "identity"].contains(key)).collect();
+    below("sink", Some("siem"), &sinks);
+    assert!(REFERENCE.contains("\n# authorization_file = ") && REFERENCE.contains("\n# identity = "));
     below("upstream", Some("acme"), keys_of::<UpstreamFile>());
     below("integration", Some("webshop"), keys_of::<IntegrationFile>());
 }

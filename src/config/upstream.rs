@@ -114,7 +114,7 @@ fn one(
 }
 
 /// A PEM file, or `mozilla` for none.
-fn trust_roots(desk: &mut Desk<'_>, key: &str, field: Option<Field<String>>) -> Option<PathBuf> {
+pub(super) fn trust_roots(desk: &mut Desk<'_>, key: &str, field: Option<Field<String>>) -> Option<PathBuf> {
     let at = desk.optional(key, field).filter(|at| at.value != "mozilla")?;
     let joined = desk.join(&at.value);
     desk.keep(at.span, key, joined)

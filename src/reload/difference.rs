@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use crate::config::{Admin, Audit, Config, Integration, Listen, Upstream, Vault};
+use crate::config::{Admin, Audit, Config, Integration, Listen, Sink, Upstream, Vault};
 
 /// More names than these are counted, not told: a record is a line that people read.
 const NAMES: usize = 20;
@@ -32,7 +32,7 @@ macro_rules! keys {
 
 /// What needs a restart: `[listen] address`. Empty when the rest can be taken over.
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let Config { listen, vault, upstreams: _, integrations: _, audit, admin } = old;
+    let Config { listen, vault, upstreams: _, integrations: _, audit, sinks, admin } = old;
     let same_kind = vault_keys(vault, &new.vault);
     let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size, durability, reserve, on_failure; live: recipients });
     let listen = listen_keys(listen, &new.listen);
@@ -41,7 +41,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let sections =
         [("listen", listen), ("vault", same_kind), ("audit", audit.collect()), ("admin", admin.into_iter().collect())];
     let keys = sections.into_iter().flat_map(|(name, keys)| keys.into_iter().map(move |key| format!("[{name}] {key}")));
-    keys.chain(upstreams(&old.upstreams, &new.upstreams)).collect()
+    keys.chain(upstreams(&old.upstreams, &new.upstreams)).chain(changed_sinks(sinks, &new.sinks)).collect()
 }
 
 /// Of a vault's own keys only that something in it differs is told: they are many, and all need a restart.
@@ -58,6 +58,16 @@ fn listen_keys(old: &Listen, new: &Listen) -> Vec<&'static str> {
         live: certificate, private_key
     });
     keys.collect()
+}
+
+/// Sinks that were added, removed or changed in any way.
+fn changed_sinks(old: &[Sink], new: &[Sink]) -> Vec<String> {
+    let changed = |all: &[Sink], sink: &Sink| !all.contains(sink);
+    let mut names: Vec<&str> = old.iter().filter(|sink| changed(new, sink)).map(|sink| &*sink.name).collect();
+    names.extend(new.iter().filter(|sink| changed(old, sink)).map(|sink| &*sink.name));
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(|name| format!("[sink.{name}]")).collect()
 }
 
 fn upstreams(old: &[Upstream], new: &[Upstream]) -> Vec<String> {

@@ -8,7 +8,7 @@ use crate::harness::secrets::Secrets;
 use crate::harness::{Merchant, Proxy, random_hex};
 
 /// How each command is run here, one line per way: arguments with `CONFIG` in front of them, `DIR` for an empty folder.
-const PLANS: [(&str, &[&str]); 24] = [
+const PLANS: [(&str, &[&str]); 25] = [
     (
         "init",
         &["init DIR/new --upstream https://acme.channelengine.net/api", "init DIR/new --upstream https://x.example"],
@@ -58,6 +58,15 @@ const PLANS: [(&str, &[&str]); 24] = [
     ),
     ("audit verify", &["audit verify", "audit verify --json"]),
     ("audit prove", &["audit prove 1 --disclose", "audit prove --record 01a20bf9-9961-750d-ab3b-bf0af6caaf65"]),
+    (
+        "audit export",
+        &[
+            "audit export --format csv --to DIR/export.csv",
+            "audit export --format ocsf --to DIR/export/ --since 2020-01-01 --until nonsense",
+            "audit export --format parquet --to s3://evidence/gate",
+            "audit export --verify KEYFILE",
+        ],
+    ),
     (
         "audit witness",
         &[

@@ -3,6 +3,7 @@
 mod find;
 mod found;
 mod looked_for;
+mod export;
 mod prove;
 mod tail;
 mod verify;
@@ -28,6 +29,8 @@ pub enum Audit {
     Verify(verify::Verify),
     /// Prove to others that a record stands in the log
     Prove(prove::Prove),
+    /// Hand records over in the form that is asked for, with a manifest that can be checked
+    Export(export::Export),
     /// Cosign another gate's checkpoint, unless its history was changed
     Witness(witness::Witness),
 }
@@ -39,6 +42,7 @@ pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
         Audit::Find(args) => find::run(args, config),
         Audit::Verify(args) => verify::run(args, config),
         Audit::Prove(args) => prove::run(args, config).map(|()| 0),
+        Audit::Export(args) => export::run(args, config).map(|()| 0),
         Audit::Witness(args) => witness::run(args).map(|()| 0),
     }
 }
