@@ -7,13 +7,14 @@ mod vaults;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::admin::AdminThread;
 use crate::audit::find::Indexer;
-use crate::audit::{self, Again, Log, ParamHasher, Recipients, Reserve, SigningKey};
+use crate::audit::{self, Again, Caretaker, Log, ParamHasher, Recipients, Reserve, SigningKey};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
 use crate::config::Config;
@@ -54,6 +55,7 @@ struct Threads {
     _sinks: Sinks,
     _admin: Option<AdminThread>,
     _indexer: Indexer,
+    _caretaker: Caretaker,
 }
 
 /// Starts everything. Nothing is created that should have existed before. With the `source` of the configuration, the gate
@@ -95,7 +97,16 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
     let indexer = Indexer::start(&config.audit.directory)
         .map_err(|error| Failure::new("cannot start the thread that indexes the audit log").because(error))?;
-    let threads = Threads { reloader, _refresher: refresher, _sinks: sinks, _admin: admin, _indexer: indexer };
+    let caretaker = Caretaker::start(&config.audit.directory, log.clone(), retention(&config.audit))
+        .map_err(|error| Failure::new("cannot start the thread that looks after the audit log").because(error))?;
+    let threads = Threads {
+        reloader,
+        _refresher: refresher,
+        _sinks: sinks,
+        _admin: admin,
+        _indexer: indexer,
+        _caretaker: caretaker,
+    };
     Ok(Gate { server, threads, log, signals })
 }
 
@@ -261,7 +272,12 @@ fn disk(config: &crate::config::Audit) -> audit::Disk {
     audit::Disk { segment_size: config.segment_size, durability: config.durability }
 }
 
-fn recipients(config: &crate::config::Audit) -> Result<Recipients, Failure> {
+fn retention(config: &crate::config::Audit) -> audit::Retention {
+    audit::Retention { keep_for: config.keep_for, keep_size: config.keep_size.map(NonZeroU64::get) }
+}
+
+/// Whom records are encrypted to.
+pub fn recipients(config: &crate::config::Audit) -> Result<Recipients, Failure> {
     Recipients::parse(&config.recipients).map_err(|why| {
         Failure::new(format!("cannot encrypt the audit log: {why}")).hint("`[audit] recipients` names them")
     })

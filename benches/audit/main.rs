@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keygate::audit::{Directory, Disk, Known, Log, SigningKey, open, verify};
+use keygate::audit::{Directory, Disk, Identity, Known, Log, Recipients, SigningKey, open, seal_all, verify};
 use keygate::config::Durability;
 
 use record::{record, tls};
@@ -27,15 +27,30 @@ fn main() {
     let folder = tempfile::tempdir_in(place.unwrap_or_else(std::env::temp_dir)).unwrap();
     println!("| what | figure |\n| --- | ---: |");
     println!("| `fdatasync` of 4 KiB on this disk, median | {} µs |", sync_time(folder.path()).as_micros());
-    for durability in [Durability::Sync, Durability::Os] {
-        let directory = folder.path().join(format!("{durability:?}"));
+    let (identity, recipient) = Identity::generate();
+    let identity = Identity::parse(&identity).unwrap();
+    let ways = [(Durability::Sync, false), (Durability::Sync, true), (Durability::Os, false), (Durability::Os, true)];
+    for (durability, boxed) in ways {
+        let name = format!("{durability:?}, {}", if boxed { "encrypted" } else { "plain" });
+        let directory = folder.path().join(&name);
         let key = Arc::new(SigningKey::of_a_log().unwrap());
         Directory::init(&directory, SigningKey::parse(&key.text()).unwrap()).unwrap();
-        write(&directory, &key, durability);
+        let recipients = if boxed { vec![recipient.clone()] } else { vec![] };
+        write(&name, &directory, &key, durability, Arc::new(Recipients::parse(&recipients).unwrap()));
         if durability == Durability::Sync {
-            sizes(&directory);
-            check(&directory, &key);
+            sizes(&name, &directory);
+            check(&name, &directory, &key, None);
+            let began = cpu();
+            seal_all(&directory).unwrap();
+            let used = cpu().saturating_sub(began);
+            println!("| {name}: sealing, per record | {:.2} µs |", used.as_secs_f64() * 1e6 / RECORDS as f64);
+            sizes(&format!("{name}, sealed"), &directory);
+            check(&format!("{name}, sealed"), &directory, &key, None);
         }
+        if durability == Durability::Sync && boxed {
+            check(&format!("{name}, sealed, opened"), &directory, &key, Some(&identity));
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 }
 
@@ -55,9 +70,9 @@ fn sync_time(folder: &Path) -> Duration {
     times[times.len() / 2]
 }
 
-fn write(directory: &Path, key: &Arc<SigningKey>, durability: Durability) {
-    let disk = Disk { segment_size: 64 << 20, durability };
-    let (sink, resume, _) = open(directory, disk, key.clone(), Arc::default()).unwrap();
+fn write(name: &str, directory: &Path, key: &Arc<SigningKey>, durability: Durability, recipients: Arc<Recipients>) {
+    let disk = Disk { segment_size: 8 << 20, durability };
+    let (sink, resume, _) = open(directory, disk, key.clone(), recipients).unwrap();
     let log = Log::start(Box::new(sink), resume).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tls = tls();
@@ -83,17 +98,17 @@ fn write(directory: &Path, key: &Arc<SigningKey>, durability: Durability) {
     let (took, used) = (began.elapsed(), cpu().saturating_sub(before));
     log.seal().unwrap();
     let per = |time: Duration| time.as_secs_f64() * 1e6 / RECORDS as f64;
-    println!("| `{durability:?}`: records/s with {WAITERS} waiters, receipts written | {:.0} |", 1e6 / per(took));
-    println!("| `{durability:?}`: processor time per record, all threads | {:.2} µs |", per(used));
+    println!("| {name}: records/s with {WAITERS} waiters, receipts written | {:.0} |", 1e6 / per(took));
+    println!("| {name}: processor time per record, all threads | {:.2} µs |", per(used));
 }
 
-fn sizes(directory: &Path) {
+fn sizes(name: &str, directory: &Path) {
     let each = |folder: &Path| size(folder) as f64 / RECORDS as f64;
     let segments = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
     let segments: u64 = segments.filter(|path| path.is_file()).map(|path| fs::metadata(path).unwrap().len()).sum();
-    println!("| bytes per record: segments | {:.0} |", segments as f64 / RECORDS as f64);
-    println!("| bytes per record: tiles | {:.0} |", each(&directory.join("tile")));
-    println!("| bytes per record: salts | {:.3} |", each(&directory.join("salts")));
+    println!("| {name}: bytes per record, segments | {:.0} |", segments as f64 / RECORDS as f64);
+    println!("| {name}: bytes per record, tiles | {:.0} |", each(&directory.join("tile")));
+    println!("| {name}: bytes per record, key files | {:.3} |", each(&directory.join("salts")));
 }
 
 fn size(folder: &Path) -> u64 {
@@ -101,15 +116,15 @@ fn size(folder: &Path) -> u64 {
     entries.map(|path| if path.is_dir() { size(&path) } else { fs::metadata(&path).unwrap().len() }).sum()
 }
 
-fn check(directory: &Path, key: &SigningKey) {
-    let known = Known { key: Some(key.verifier().clone()), ..Known::default() };
+fn check(name: &str, directory: &Path, key: &SigningKey, identity: Option<&Identity>) {
+    let known = Known { key: Some(key.verifier().clone()), identity: identity.cloned(), ..Known::default() };
     let (began, before) = (Instant::now(), cpu());
     let report = verify(directory, &known, |_| ()).unwrap();
     let (took, used) = (began.elapsed(), cpu().saturating_sub(before));
     assert!(report.complete, "{report:?}");
     let rate = |time: Duration| report.records as f64 / time.as_secs_f64() / 1e6;
-    println!("| verify: million records/s | {:.2} |", rate(took));
-    println!("| verify: million records/s of processor time | {:.2} |", rate(used));
+    println!("| {name}: verify, million records/s | {:.2} |", rate(took));
+    println!("| {name}: verify, million records/s of processor time | {:.2} |", rate(used));
 }
 
 /// Processor time of this process.

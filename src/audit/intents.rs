@@ -1,11 +1,11 @@
 //! Which writes of the last run have no outcome on record: what a start must tell.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::recover::io;
+use super::lines::Lines;
+use super::recover::{damaged, io};
 use super::segment::OpenError;
 use super::verify::{Glance, glance};
 
@@ -14,11 +14,15 @@ const SEARCHED: u64 = 256 * 1024 * 1024;
 
 /// Hands the lines of a segment to `see`, one at a time: a whole segment need not lie in memory. Ends where `see` says no.
 pub(super) fn each_line(path: &Path, mut see: impl FnMut(&[u8]) -> Result<bool, OpenError>) -> Result<(), OpenError> {
-    let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let mut lines = BufReader::with_capacity(1 << 16, File::open(path).map_err(io)?);
+    let number = std::cell::Cell::new(1);
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::InvalidData => damaged(path, number.get(), "a block of the sealed segment is damaged"),
+        _ => OpenError::Io { path: path.to_owned(), source },
+    };
+    let mut lines = Lines::open(path).map_err(io)?;
     let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line).map_err(io)? > 0 && see(&line)? {
-        line.clear();
+    while lines.next(&mut line).map_err(io)? && see(&line)? {
+        number.set(number.get() + 1);
     }
     Ok(())
 }
@@ -40,7 +44,7 @@ impl Intents {
     /// call's time limit, so a bound on how far back that goes loses nothing in practice.
     pub(super) fn earlier(&mut self, before: &[PathBuf], last: &Path) -> Result<(), OpenError> {
         let (mut from, mut earliest, mut searched) = (before.len(), last, 0);
-        while from > 0 && searched < SEARCHED && !begins_a_run(earliest).map_err(io(earliest))? {
+        while from > 0 && searched < SEARCHED && !begins_a_run(earliest)? {
             from -= 1;
             earliest = &before[from];
             searched += std::fs::metadata(earliest).map_err(io(earliest))?.len();
@@ -56,9 +60,12 @@ impl Intents {
 }
 
 /// Each run begins with a segment of its own. What ran before it was looked at when it began.
-fn begins_a_run(path: &Path) -> io::Result<bool> {
-    let mut first = Vec::new();
-    BufReader::new(File::open(path)?).read_until(b'\n', &mut first)?;
-    // A torn line says nothing: its run never began.
-    Ok(first.ends_with(b"\n") && matches!(glance(&first), Some(Glance::Began)))
+fn begins_a_run(path: &Path) -> Result<bool, OpenError> {
+    let mut begins = false;
+    each_line(path, |first| {
+        // A torn line says nothing: its run never began.
+        begins = first.ends_with(b"\n") && matches!(glance(first), Some(Glance::Began));
+        Ok(false)
+    })?;
+    Ok(begins)
 }

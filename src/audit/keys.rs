@@ -116,7 +116,6 @@ impl Keys {
     }
 
     /// Forgets the salt of a place: the keys beside its way take the place of those on it.
-    #[cfg(test)]
     pub(super) fn forget(&mut self, place: u16) {
         let wanted = digits(place);
         let Some(start) = (0..=DIGITS).find(|depth| self.known.contains_key(&wanted[..*depth])) else { return };
@@ -129,6 +128,33 @@ impl Keys {
             key = Zeroizing::new(child(&key, wanted[depth]));
         }
         self.way = None;
+    }
+}
+
+impl Keys {
+    /// Forgets the salts of all places from this one on: nothing was written there, or only what a crash tore.
+    pub(super) fn forget_from(&mut self, place: u16) {
+        let known = std::mem::take(&mut self.known);
+        for (digits, key) in known {
+            self.keep_below(place, digits, key);
+        }
+        self.way = None;
+    }
+
+    fn keep_below(&mut self, place: u16, digits: Vec<u8>, key: Zeroizing<Hash>) {
+        let free = 4 * (DIGITS - digits.len());
+        let first = digits.iter().fold(0u32, |sum, digit| sum << 4 | u32::from(*digit)) << free;
+        if first >= u32::from(place) {
+            return;
+        }
+        if first + (1 << free) <= u32::from(place) {
+            self.known.insert(digits, key);
+            return;
+        }
+        for digit in 0..16 {
+            let below = Zeroizing::new(child(&key, digit));
+            self.keep_below(place, [&digits[..], &[digit]].concat(), below);
+        }
     }
 }
 
@@ -166,6 +192,19 @@ mod tests {
                 let wanted = (!forgotten.contains(&place)).then(|| plain(&root, place));
                 prop_assert_eq!(keys.salt(place), wanted);
                 prop_assert_eq!(read.salt(place), wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_a_place_is_forgotten_and_what_lies_before_it_is_not() {
+        for place in [0, 1, 0x10, 0x1234, 0xffff] {
+            let mut keys = Keys::new(Zeroizing::new([7; 32]));
+            keys.forget(5);
+            keys.forget_from(place);
+            for asked in [0, 1, 5, 0xf, 0x10, 0x1233, 0x1234, 0x1235, 0xfffe, 0xffff] {
+                let there = asked < place && asked != 5;
+                assert_eq!(keys.salt(asked), there.then(|| plain(&[7; 32], asked)), "{asked:x} with {place:x}");
             }
         }
     }

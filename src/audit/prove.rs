@@ -1,8 +1,7 @@
 //! Proofs that a record stands in the log (C2SP tlog-proof).
 
 use std::fmt::Write;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::Path;
 
 use base64::Engine;
@@ -10,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::boxed;
 use super::line::Line;
+use super::lines::Lines;
 use super::opener::{Opener, Shut};
 use super::recipients::Identity;
 use super::salt::{SaltFiles, SaltReader};
@@ -96,11 +96,10 @@ pub fn find(directory: &Path, id: &str, identity: Option<&Identity>) -> Result<u
 
 /// The last line of a segment for which `see` has something.
 fn each_line<T>(path: &Path, mut see: impl FnMut(&[u8]) -> Option<T>) -> io::Result<Option<T>> {
-    let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+    let mut lines = Lines::open(path)?;
     let (mut line, mut found) = (Vec::new(), None);
-    while reader.read_until(b'\n', &mut line)? > 0 {
+    while lines.next(&mut line)? {
         found = line.strip_suffix(b"\n").and_then(&mut see).or(found);
-        line.clear();
     }
     Ok(found)
 }

@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::line::Line;
+use super::lines::Lines;
 use super::opener::{Opener, Shut};
 use super::recipients::Identity;
-use super::segment::{list, number};
+use super::sealed;
+use super::segment::{is_sealed, list, number};
 
 /// Why a log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +37,7 @@ const BLOCK: usize = 1 << 16;
 /// Walks whole lines in order; new lines and new segments are found when it is asked again.
 pub struct Follow {
     directory: PathBuf,
-    current: Option<Reading>,
+    current: Option<Source>,
     /// Records with a smaller number are passed over.
     from: u64,
     opener: Opener,
@@ -109,20 +111,54 @@ impl Follow {
     }
 
     fn read(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        let Some(reading) = &mut self.current else { return Ok(None) };
-        reading.line().map_err(|source| error(&reading.path, source))
+        match &mut self.current {
+            None => Ok(None),
+            Some(Source::Live(reading)) => reading.line().map_err(|source| error(&reading.path, source)),
+            Some(Source::Sealed(path, lines)) => {
+                let mut line = Vec::new();
+                let there = lines.next(&mut line).map_err(|source| error(path, source))?;
+                line.pop();
+                Ok(there.then_some(line))
+            }
+        }
     }
 
     /// The segment behind the current one, when there is one.
     fn next_segment(&self) -> Result<Option<PathBuf>, ReadError> {
         let segments = list(&self.directory).map_err(|source| error(&self.directory, source))?;
-        Ok(segments.into_iter().find(|path| self.current.as_ref().is_none_or(|now| *path > now.path)))
+        Ok(segments.into_iter().find(|path| self.current.as_ref().is_none_or(|now| number(path) > now.number())))
     }
 
     fn open(&mut self, path: &Path, offset: u64) -> Result<(), ReadError> {
-        let file = File::open(path).map_err(|source| error(path, source))?;
-        self.current = Some(Reading { path: path.to_owned(), file, offset, held: Vec::new(), taken: 0 });
+        let failed = |source| error(path, source);
+        let file = match File::open(path) {
+            // Sealed since it was listed: `Lines` finds the sealed one.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => None,
+            file => Some(file.map_err(failed)?).filter(|_| !is_sealed(path)),
+        };
+        self.current = Some(if let Some(file) = file {
+            Source::Live(Reading { path: path.to_owned(), file, offset, held: Vec::new(), taken: 0 })
+        } else {
+            let mut lines = Lines::open(path).map_err(failed)?;
+            lines.skip(offset).map_err(failed)?;
+            Source::Sealed(path.to_owned(), lines)
+        });
         Ok(())
+    }
+}
+
+/// A segment that is being read.
+enum Source {
+    Live(Reading),
+    Sealed(PathBuf, Lines),
+}
+
+impl Source {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Live(reading) => number(&reading.path),
+            Self::Sealed(path, _) => number(path),
+        }
     }
 }
 
@@ -171,9 +207,15 @@ impl Reading {
     }
 }
 
-/// How many of the last lines a segment has, at most as many as are wanted, and where the first of them begins. It is read
+/// How many of the last lines a segment has, at most as many as are wanted, and where the first of them begins: its offset, or, in a sealed
+/// segment, how many records stand before it. It is read
 /// from its end, in blocks: of a large one only what is needed.
 fn last_lines(path: &Path, wanted: usize) -> io::Result<(usize, u64)> {
+    if is_sealed(path) {
+        let there = sealed::records(path)?;
+        let skipped = there.saturating_sub(wanted as u64);
+        return Ok((usize::try_from(there - skipped).unwrap_or(wanted), skipped));
+    }
     let file = File::open(path)?;
     let (mut end, mut found) = (file.metadata()?.len(), 0);
     let mut block = vec![0; BLOCK];

@@ -160,7 +160,7 @@ pub struct Steps {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// Stable code: `started`, `stopped`, `recovered`, `closed`, `reopened`, `credential-changed`, `rotation-begun`, `reloaded`,
-    /// `reload-refused`, `sink-behind`, `sink-caught-up`, `sink-refused`.
+    /// `reload-refused`, `sink-behind`, `sink-caught-up`, `sink-refused`, `forgotten`, `removed`.
     pub code: &'static str,
     /// For people.
     pub detail: String,

@@ -14,11 +14,14 @@ use super::line::{Line, is_of_old};
 use super::pen::Pen;
 use super::recipients::Recipients;
 use super::resume::Resume;
+use super::retain::{REMOVED, removed};
 use super::salt::{Salt, SaltFiles, SaltReader};
-use super::segment::{Directory, Disk, OpenError, SegmentFile, list, number, sync_folder};
+use super::sealed;
+use super::segment::{Directory, Disk, OpenError, SegmentFile, is_sealed, list, number, sync_folder};
 use super::tree::Leaf;
 use super::tree::note::{Checkpoint, SigningKey};
 use super::tree::store::{CHECKPOINT, Store};
+use super::tree::tiles::Stored;
 use super::verify::{Glance, glance};
 use crate::config::Durability;
 
@@ -55,7 +58,7 @@ pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError::Io { path: path.clone(), source }
 }
 
-fn damaged(path: &Path, line: u64, what: &'static str) -> OpenError {
+pub(super) fn damaged(path: &Path, line: u64, what: &'static str) -> OpenError {
     OpenError::Damaged { path: path.to_owned(), line, what }
 }
 
@@ -81,16 +84,19 @@ pub fn open_from(
     let signed = newest(directory, &key)?;
     let (segments, blank) = written(directory).map_err(io(directory))?;
     let mut recovered = Recovered { stopped: true, ..Recovered::default() };
+    let tombstone = directory.join(REMOVED);
+    let removed = removed(directory, key.verifier()).map_err(io(&tombstone))?;
+    let removed = removed.map_err(|what| damaged(&tombstone, 1, what))?;
     let end = match segments.split_last() {
         None => End::default(),
-        Some((last, before)) => find_end(directory, last, before, &signed, &mut recovered)?,
+        Some((last, before)) => find_end(directory, last, before, &signed, removed, &mut recovered)?,
     };
     let durable = signed.size.max(kept);
     if end.next_seq < durable {
         return Err(OpenError::Cut { signed: durable, found: end.next_seq });
     }
     // Until here nothing was touched.
-    let mut tree = tree(directory, key, &signed, &segments, end.next_seq, &mut recovered)?;
+    let mut tree = tree(directory, key, &signed, removed, &segments, end.next_seq, &mut recovered)?;
     tree.syncs_records(disk.durability == Durability::Os);
     recovered.unsigned = end.next_seq - signed.size;
     recovered.stopped &= recovered.unsigned == 0;
@@ -128,6 +134,7 @@ fn find_end(
     last: &Path,
     before: &[PathBuf],
     signed: &Checkpoint,
+    removed: u64,
     recovered: &mut Recovered,
 ) -> Result<End, OpenError> {
     let mut intents = Intents::default();
@@ -137,6 +144,8 @@ fn find_end(
             intents.earlier(before, last)?;
             end_of(previous)?
         }
+        // What went before it by retention.
+        None if end.next_seq > 0 => removed,
         None => 0,
     };
     if end.next_seq != expected {
@@ -144,6 +153,13 @@ fn find_end(
     }
     let salts = SaltFiles::find(directory, None).map_err(io(directory))?;
     scan(last, &salts, signed, &mut end, recovered, &mut intents)?;
+    if is_sealed(last) {
+        // It was durable as a whole before it took its place: nothing in it was torn.
+        if end.next_seq != end_of(last)? {
+            return Err(damaged(last, end.next_seq - number(last) + 1, "a record is not as it was written"));
+        }
+        return Ok(End { torn: Vec::new(), length: end.whole, ..end });
+    }
     (end.length, end.torn) = behind(last, end.whole).map_err(io(last))?;
     Ok(end)
 }
@@ -182,6 +198,7 @@ fn tree(
     directory: &Path,
     key: Arc<SigningKey>,
     signed: &Checkpoint,
+    removed: u64,
     segments: &[PathBuf],
     next_seq: u64,
     recovered: &mut Recovered,
@@ -191,7 +208,13 @@ fn tree(
         Err(error) => {
             tracing::warn!(%error, "the log's tree is built anew from its records");
             recovered.rebuilt = true;
-            Store::empty(directory, key)
+            let mut tree = Store::empty(directory, key);
+            // Of records that went by retention there are the entries.
+            let stored = Stored { directory, size: signed.size };
+            for seq in 0..removed {
+                tree.push(stored.leaf(seq).map_err(io(directory))?).map_err(io(directory))?;
+            }
+            tree
         }
     };
     for (n, path) in segments.iter().enumerate() {
@@ -220,6 +243,9 @@ fn tree(
 
 /// The number behind the last record of a segment that has a successor, so is whole.
 fn end_of(path: &Path) -> Result<u64, OpenError> {
+    if is_sealed(path) {
+        return Ok(number(path) + sealed::records(path).map_err(io(path))?);
+    }
     let (mut lines, mut last) = (0, None);
     each_line(path, |line| {
         // Zeros at the end are room that was laid out.

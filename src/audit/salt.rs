@@ -171,6 +171,15 @@ impl SaltFiles {
         Self { files: vec![(0, Place::Memory(Zeroizing::new(text.to_owned())))], identity: None }
     }
 
+    /// The encrypted key file that serves a record, and the number of the first record that it serves.
+    pub(super) fn boxed_file(&self, seq: u64) -> Option<(u64, &Path)> {
+        let at = self.files.partition_point(|(first, _)| *first <= seq).checked_sub(1)?;
+        match &self.files[at] {
+            (first, Place::Boxed(path)) if seq - first < RECORDS => Some((*first, path)),
+            _ => None,
+        }
+    }
+
     /// Whether boxes can be opened at all.
     pub(super) fn can_open(&self) -> bool {
         self.identity.is_some()

@@ -24,6 +24,8 @@ use crate::config::Durability;
 /// Ends and begins of segment names.
 const PREFIX: &str = "segment-";
 const SUFFIX: &str = ".jsonl";
+/// What a sealed one's name ends with, behind the point.
+pub(super) const SEALED: &str = "sealed";
 /// Held open and locked by the one gate that writes here. It is made with the log, so it also tells a log's folder from
 /// an empty one, which is what a disk that is not mounted looks like.
 const LOCK: &str = "lock";
@@ -151,7 +153,12 @@ pub(super) fn is_held(directory: &Path) -> io::Result<bool> {
     }
 }
 
-/// The segments of a directory, in order.
+/// Whether a segment is a sealed one.
+pub(super) fn is_sealed(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == SEALED)
+}
+
+/// The segments of a directory, in order. Where there are a sealed one and the one that it was made of, that one counts.
 pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -160,8 +167,9 @@ pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
             found.push(directory.join(name));
         }
     }
-    // Names are padded with zeros, so their order is that of the numbers.
+    // Names are padded with zeros, so their order is that of the numbers; `jsonl` comes before `sealed`.
     found.sort();
+    found.dedup_by_key(|path| number(path));
     Ok(found)
 }
 
@@ -171,7 +179,8 @@ pub(super) fn number(path: &Path) -> u64 {
 }
 
 pub(super) fn first_seq(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+    let name = name.strip_prefix(PREFIX)?;
+    let digits = name.strip_suffix(SUFFIX).or_else(|| name.strip_suffix(SEALED)?.strip_suffix('.'))?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 

@@ -5,6 +5,9 @@ mod crashes;
 mod evidence;
 mod exports;
 mod files;
+mod forgets;
+mod retains;
+mod seals;
 mod stops;
 
 use std::fs;

@@ -142,6 +142,11 @@ impl Log {
         receipt.known().map(|(index, leaf)| receipt_text::write(key, *index, leaf, signed))
     }
 
+    /// What signs for it; none where there is no tree.
+    pub(super) fn key(&self) -> Option<&Arc<SigningKey>> {
+        self.0.shared.key.as_ref()
+    }
+
     /// Who may read its records. Others can take their place while it is written.
     pub fn recipients(&self) -> &Recipients {
         &self.0.shared.recipients

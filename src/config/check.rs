@@ -130,6 +130,8 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
         _ => Err(Wrong::new(format!("`{text}` is too small for a segment"), "64KiB is the least, 64MiB the default")),
     };
     let reserve = |text: &str| if text == "none" { Ok(None) } else { parse_size(text).map(NonZeroU64::new) };
+    let keep_for = |text: &str| if text == "none" { Ok(None) } else { parse_duration(text).map(Some) };
+    let keep_size = |text: &str| if text == "none" { Ok(None) } else { parse_size(text).map(NonZeroU64::new) };
     let durability = |text: &str| match text {
         "sync" => Ok(Durability::Sync),
         "os" => Ok(Durability::Os),
@@ -157,6 +159,8 @@ fn audit(desk: &mut Desk<'_>, file: AuditFile) -> Audit {
         segment_size: desk.read("audit.segment_size", file.segment_size, defaults::SEGMENT_SIZE, segment_size),
         reserve,
         on_failure: desk.read("audit.on_failure", file.on_failure, OnFailure::default(), on_failure),
+        keep_for: desk.read("audit.keep_for", file.keep_for, None, keep_for),
+        keep_size: desk.read("audit.keep_size", file.keep_size, None, keep_size),
         durability: desk.read("audit.durability", file.durability, Durability::default(), durability),
     }
 }

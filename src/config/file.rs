@@ -213,6 +213,10 @@ pub(super) struct AuditFile {
     pub(super) recipients: Option<List>,
     /// A segment is closed and a new one begun at this size: `64MiB`.
     pub(super) segment_size: Option<Field<String>>,
+    /// Segments whose records are all older than this are removed: `400d`, or `none`.
+    pub(super) keep_for: Option<Field<String>>,
+    /// The oldest segments are removed when all of them take more than this: `20GiB`, or `none`.
+    pub(super) keep_size: Option<Field<String>>,
     /// Room on the disk that lets the log say that the disk is full: `1MiB`, or `none`.
     pub(super) reserve: Option<Field<String>>,
     /// What is still served when the disk is full: `stop`, nothing; `reads-only`, reads, in what lies in reserve.

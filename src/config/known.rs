@@ -61,7 +61,7 @@ const NO_DISABLING: &str = "the upstream's certificate is always verified; name 
 const TLS_FIXED: &str = "TLS 1.2 and 1.3 with forward secrecy are always on and nothing older ever is: remove the line";
 
 /// Section, key, advice. `*` stands for any section.
-const ADVICE: [(&str, &str, Advice); 47] = [
+const ADVICE: [(&str, &str, Advice); 49] = [
     ("*", "api_key", Explain(NO_KEYS)),
     ("*", "apikey", Explain(NO_KEYS)),
     ("*", "scoped_key", Explain(NO_KEYS)),
@@ -107,6 +107,8 @@ const ADVICE: [(&str, &str, Advice); 47] = [
     ("integration", "contact", Renamed("owner")),
     ("audit", "path", Renamed("directory")),
     ("audit", "dir", Renamed("directory")),
+    ("audit", "retention", Renamed("keep_for")),
+    ("audit", "max_size", Renamed("keep_size")),
     ("audit", "recipient", Renamed("recipients")),
     ("audit", "encrypt_to", Renamed("recipients")),
     ("sink", "url", Renamed("address")),

@@ -330,6 +330,10 @@ pub struct Audit {
     pub segment_size: u64,
     /// When a record counts as kept.
     pub durability: Durability,
+    /// How long records are kept; none for ever.
+    pub keep_for: Option<Duration>,
+    /// How many bytes of segments are kept; none for all.
+    pub keep_size: Option<NonZeroU64>,
     /// Room that lets the log say that the disk is full, bytes; none for none.
     pub reserve: Option<NonZeroU64>,
     /// What is still served when the disk is full.

@@ -34,7 +34,7 @@ macro_rules! keys {
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let Config { listen, vault, upstreams: _, integrations: _, audit, sinks, admin } = old;
     let same_kind = vault_keys(vault, &new.vault);
-    let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size, durability, reserve, on_failure; live: recipients });
+    let audit = keys!(audit, new.audit, Audit { restart: directory, hash_key, signing_key, segment_size, durability, keep_for, keep_size, reserve, on_failure; live: recipients });
     let listen = listen_keys(listen, &new.listen);
     let socket = |admin: &Option<Admin>| admin.as_ref().map(|Admin { socket }| socket.clone());
     let admin = (socket(admin) != socket(&new.admin)).then_some("address");

@@ -303,3 +303,82 @@ fn the_log_can_be_read_while_the_gate_runs() {
     assert!(human.contains("webshop") && human.contains("GET /v2/orders") && human.contains("200"), "{human}");
     verify(&mut proxy).ok();
 }
+
+#[test]
+fn a_person_can_be_forgotten_while_the_gate_runs() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::open(&merchant.target());
+    let client = proxy.client("webshop");
+    let ann = client.get("/v2/orders?emailAddresses=ann.person%40example.com").must_be(200).record().to_owned();
+    let bob = client.get("/v2/orders?emailAddresses=bob.person%40example.com").must_be(200).record().to_owned();
+    let hash = proxy.audit().find(&ann).unwrap().field("query")[0][1].as_str().unwrap().to_owned();
+    let forget = ["audit", "forget", "--param", "emailAddresses=ann.person@example.com"];
+    let dry = proxy.keygate(&[&forget[..], &["--dry-run"]].concat(), b"").ok();
+    assert!(
+        dry.contains("1 records") && dry.contains("GET /v2/orders") && dry.contains("nothing was changed"),
+        "{dry}"
+    );
+    let asked = proxy.keygate(&forget, b"");
+    assert!(asked.code == Some(2) && asked.stderr.contains("--yes"), "{asked}");
+    let told = proxy.keygate(&[&forget[..], &["--reason", "for ann.person@example.com", "--yes"]].concat(), b"");
+    assert!(told.code == Some(2) && proxy.audit().find(&ann).is_some(), "{told}");
+    let done = proxy.keygate(&[&forget[..], &["--reason", "request 17", "--yes"]].concat(), b"").ok();
+    assert!(done.contains("forgotten: 1 records"), "{done}");
+    assert!(proxy.audit().find(&ann).is_none() && proxy.audit().find(&bob).is_some());
+    let all = String::from_utf8(proxy.audit().bytes()).unwrap();
+    assert!(!all.contains(&hash) && all.contains("request 17"), "{all}");
+    let again = proxy.keygate(&[&forget[..], &["--yes"]].concat(), b"").ok();
+    assert!(again.contains("nothing matches"), "{again}");
+    // Nothing in the gate's memory, or behind a restart, changes that; and the gate goes on.
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    proxy.stop();
+    verify(&mut proxy).ok();
+    let stopped = proxy.keygate(&["audit", "forget", "--record", &bob, "--yes"], b"").ok();
+    assert!(stopped.contains("forgotten: 1 records"), "{stopped}");
+    assert!(proxy.audit().find(&bob).is_none());
+    let told = verify(&mut proxy).ok();
+    assert!(told.contains("intact") && told.contains("forgotten: 2 records"), "{told}");
+    proxy.run();
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+}
+
+#[test]
+fn a_log_without_recipients_refuses_to_forget_and_says_why() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", crate::harness::proxy::EVERYDAY);
+        setup.set(&["audit", "recipients"], toml_edit::Array::new());
+    });
+    let id = proxy.client("webshop").get("/v2/orders").must_be(200).record().to_owned();
+    let ran = proxy.keygate(&["audit", "forget", "--record", &id, "--yes"], b"");
+    assert!(ran.code == Some(1) && ran.stderr.contains("[audit] recipients"), "{ran}");
+    assert!(proxy.audit().find(&id).is_some());
+}
+
+#[test]
+fn finished_segments_are_sealed_while_the_gate_serves() {
+    let merchant = Merchant::content();
+    let mut proxy = Proxy::start(&merchant.target(), |setup| {
+        setup.integration("webshop", crate::harness::proxy::EVERYDAY);
+        setup.set(&["audit", "segment_size"], "64KiB");
+    });
+    let client = proxy.client("webshop");
+    let first = client.get("/v2/orders").must_be(200).record().to_owned();
+    let sealed =
+        |proxy: &Proxy| proxy.audit().segments().iter().filter(|path| path.extension().unwrap() == "sealed").count();
+    crate::harness::until("a sealed segment", || {
+        client.get("/v2/orders").must_be(200);
+        (sealed(&proxy) > 0).then_some(())
+    });
+    assert!(proxy.audit().find(&first).is_some());
+    verify(&mut proxy).ok();
+    proxy.stop();
+    proxy.run();
+    // Those that the last run left are sealed as well.
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    crate::harness::until("only the live segment is not sealed", || {
+        (sealed(&proxy) + 1 == proxy.audit().segments().len()).then_some(())
+    });
+    proxy.stop();
+    verify(&mut proxy).ok();
+}

@@ -8,7 +8,7 @@ use crate::harness::secrets::Secrets;
 use crate::harness::{Merchant, Proxy, random_hex};
 
 /// How each command is run here, one line per way: arguments with `CONFIG` in front of them, `DIR` for an empty folder.
-const PLANS: [(&str, &[&str]); 25] = [
+const PLANS: [(&str, &[&str]); 26] = [
     (
         "init",
         &["init DIR/new --upstream https://acme.channelengine.net/api", "init DIR/new --upstream https://x.example"],
@@ -65,6 +65,13 @@ const PLANS: [(&str, &[&str]); 25] = [
             "audit export --format ocsf --to DIR/export/ --since 2020-01-01 --until nonsense",
             "audit export --format parquet --to s3://evidence/gate",
             "audit export --verify KEYFILE",
+        ],
+    ),
+    (
+        "audit forget",
+        &[
+            "audit forget --param merchantOrderNo=M-1 --dry-run",
+            "audit forget --record 01a20bf9-9961-750d-ab3b-bf0af6caaf65 --yes",
         ],
     ),
     (

@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::command::{found, run};
-use crate::harness::{Merchant, Proxy, Request, have};
+use crate::harness::{Merchant, Proxy, Request, have, until};
 use kept::{Kept, Verdict, copy, second};
 use tampers::{Expected, TAMPERS, Tamper, lines, number};
 
@@ -64,6 +64,43 @@ fn two_verifiers_agree_on_flipped_bits_of_an_encrypted_log() {
     agree_on_flipped_bits(Kept::new(), None);
 }
 
+#[test]
+fn two_verifiers_agree_on_sealed_segments_and_on_flipped_bits_in_them() {
+    for kept in [Kept::plain(), Kept::new()] {
+        let folder = kept.proxy.audit().directory().to_owned();
+        assert!(keygate::audit::seal_all(&folder).unwrap() >= 2);
+        agree_on_flipped_bits(kept, None);
+    }
+}
+
+#[test]
+fn two_verifiers_agree_on_a_log_that_lost_its_beginning_to_retention() {
+    let mut kept = Kept::new();
+    let folder = kept.proxy.audit().directory().to_owned();
+    let removed = |kept: &mut Kept| {
+        let config = fs::read_to_string(kept.proxy.config()).unwrap();
+        fs::write(kept.proxy.config(), config.replace("[audit]\n", "[audit]\nkeep_size = \"64KiB\"\n")).unwrap();
+        kept.proxy.run();
+        kept.proxy.client("webshop").get("/v2/orders").must_be(200);
+        until("a tombstone", || folder.join("removed").exists().then_some(()));
+        kept.proxy.stop();
+    };
+    removed(&mut kept);
+    let Some(verdict) = kept.verdict(&folder, true) else { return };
+    assert!(verdict.complete && verdict.code == Some(0), "{verdict:?}");
+    let told = kept.proxy.keygate(&["audit", "verify"], b"").ok();
+    assert!(told.contains("removed by retention: records 0 to "), "{told}");
+    let tombstone = fs::read(folder.join("removed")).unwrap();
+    for at in (0..tombstone.len()).step_by(9) {
+        let mut bytes = tombstone.clone();
+        bytes[at] ^= 1;
+        fs::write(folder.join("removed"), bytes).unwrap();
+        assert!(!kept.verdict(&folder, false).unwrap().intact, "byte {at} of the tombstone");
+    }
+    fs::remove_file(folder.join("removed")).unwrap();
+    assert!(!kept.verdict(&folder, false).unwrap().complete, "without its tombstone nobody misses the beginning");
+}
+
 fn agree_on_flipped_bits(mut kept: Kept, salts: Option<&str>) {
     let whole = kept.proxy.audit().directory().to_owned();
     let log = kept.scratch.path().join("flipped");
@@ -71,7 +108,7 @@ fn agree_on_flipped_bits(mut kept: Kept, salts: Option<&str>) {
     let files = ["checkpoint", "checkpoints", "tile/0/000", "tile/entries/000", "tile/1/000.p/2"];
     let mut files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
     files.extend(salts.map(PathBuf::from));
-    files.extend(lines(&whole).into_keys().map(|path| path.file_name().unwrap().into()));
+    files.extend(kept.proxy.audit().segments().iter().map(|path| PathBuf::from(path.file_name().unwrap())));
     for (n, file) in files.iter().enumerate() {
         let sound = fs::read(whole.join(file)).unwrap();
         for flip in 0..6 {

@@ -28,7 +28,7 @@ class Log:
     """The audit log, read once."""
 
     def __init__(self, directory, lines):
-        self.segments = sorted(directory.glob("segment-*"))
+        self.segments = sorted(path for path in directory.glob("segment-*") if path.suffix in (".jsonl", ".sealed"))
         self.calls, self.intents, self.twice = {}, set(), 0
         self.server_errors, self.events, self.versions = [], Counter(), set()
         self.last = None

@@ -16,6 +16,7 @@ import binascii
 import hashlib
 import json
 import re
+import struct
 import sys
 import uuid
 from datetime import datetime, timezone
@@ -25,7 +26,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 WIDTH = 256
-SEGMENT = re.compile(r"segment-(\d{20})\.jsonl")
+SEGMENT = re.compile(r"segment-(\d{20})\.(jsonl|sealed)")
 KEYS = re.compile(r"(\d{20})\.keys(\.age)?")
 BOXED = b'{"box":"'
 LINE = re.compile(rb'(\{.*,"seq":(0|[1-9][0-9]*)),"entry":"([A-Za-z0-9+/]{43}=)"\}', re.DOTALL)
@@ -371,8 +372,58 @@ class Salts:
         return None
 
 
+def segments_of(folder):
+    """In their order. Where a sealed one and the one that it was made of are both there, that one counts."""
+    found = {}
+    for path in sorted((path for path in folder.iterdir() if SEGMENT.fullmatch(path.name)), reverse=True):
+        found[SEGMENT.fullmatch(path.name)[1]] = path
+    return [found[number] for number in sorted(found)]
+
+
 def read_segment(path):
-    return path.read_bytes()
+    """Its lines, and whether a block behind them is damaged."""
+    data = path.read_bytes()
+    if path.suffix != ".sealed":
+        return data, False
+    seq, lines = int(SEGMENT.fullmatch(path.name)[1]), []
+    at = 0
+    while at < len(data) or not data:
+        block = unseal(data, at, seq)
+        if block is None:
+            return b"".join(lines), True
+        length, records = block
+        lines += records
+        at, seq = at + length, seq + len(records)
+    return b"".join(lines), False
+
+
+def unseal(data, at, seq):
+    """The length and the lines of a block of a sealed segment; none when it is damaged."""
+    import zstandard
+
+    if data[at : at + 4] != b"kgs1" or len(data) < at + 24:
+        return None
+    records, texts, frame, boxes, entries = struct.unpack(">5I", data[at + 4 : at + 24])
+    length = 24 + frame + boxes + entries + 32
+    content, hash_ = data[at : at + length - 32], data[at + length - 32 : at + length]
+    if not 1 <= records <= 1024 or sha256(content) != hash_:
+        return None
+    plain = zstandard.ZstdDecompressor().decompress(content[24 : 24 + frame], 1 << 30)
+    lengths, boxes, entries = plain[texts:], content[24 + frame : 24 + frame + boxes], content[24 + frame + boxes :]
+    lines = []
+    for text in plain[:texts].split(b"\n")[:-1]:
+        if text.startswith(b"{"):
+            entry, entries = entries[:32], entries[32:]
+            line = text + b',"seq":%d' % seq
+        else:
+            size, lengths = int.from_bytes(lengths[:4], "big"), lengths[4:]
+            line = BOXED + base64.b64encode(boxes[:size]) + b'"' + text + b',"seq":%d' % seq
+            entry, boxes = sha256(line), boxes[size:]
+        lines.append(line + b',"entry":"' + base64.b64encode(entry) + b'"}\n')
+        seq += 1
+    if len(lines) != records or lengths or boxes or entries:
+        return None
+    return length, lines
 
 
 class Log:
@@ -416,11 +467,49 @@ class Log:
 
     def walk(self):
         salts = Salts(self.folder / "salts")
-        segments = sorted(path for path in self.folder.iterdir() if SEGMENT.fullmatch(path.name))
+        removed = self.removed()
+        segments = [path for path in segments_of(self.folder) if int(SEGMENT.fullmatch(path.name)[1]) >= removed]
         for path in segments:
             if int(SEGMENT.fullmatch(path.name)[1]) != self.tree.size:
                 raise Bad("a segment has another number", self.tree.size)
-            self.segment(read_segment(path), salts, path == segments[-1])
+            data, damaged = read_segment(path)
+            self.segment(data, salts, path == segments[-1])
+            if damaged:
+                raise Bad("a block of a sealed segment is damaged", self.tree.size)
+
+    def removed(self):
+        """Takes in the entries of records that retention has removed; how many they are."""
+        path = self.folder / "removed"
+        if not path.exists():
+            return 0
+        title, name, end = (open_note(path.read_text(errors="replace"), self.key).split("\n") + [""] * 3)[:3]
+        if title != "keygate-removed/v1" or name != self.key.name:
+            raise Bad("another note stands where the removed records should")
+        removed = number(end)
+        if removed > self.signed:
+            raise Bad("no checkpoint was signed for the removed records", 0)
+        while self.tree.size < removed:
+            bundle = self.tree.size // WIDTH
+            path = self.folder / tile_path("entries", bundle)
+            if not path.is_file():
+                path = path.with_name(path.name + ".p") / str(self.signed - bundle * WIDTH)
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise Bad("entries of removed records are missing", self.tree.size) from error
+            for at in range(0, min(WIDTH, removed - bundle * WIDTH) * 34, 34):
+                if data[at : at + 2] != b"\0\x20" or len(data) < at + 34:
+                    raise Bad("an entry of a removed record is malformed", bundle * WIDTH)
+                self.take(data[at + 2 : at + 34])
+        return removed
+
+    def take(self, entry):
+        """A record's entry, in its order."""
+        if any(leaf != leaf_hash(entry) for leaf in self.receipts.get(self.tree.size, [])):
+            raise Bad("the record is not that of a receipt", self.tree.size)
+        self.entries.append(entry)
+        self.tree.push(entry)
+        self.hold()
 
     def segment(self, data, salts, last):
         at = 0
@@ -455,11 +544,7 @@ class Log:
             hashed = salt + match[1]
         if sha256(hashed) != entry:
             raise Bad("the record is not that of its entry", seq)
-        if any(leaf != leaf_hash(entry) for leaf in self.receipts.get(seq, [])):
-            raise Bad("the record is not that of a receipt", seq)
-        self.entries.append(entry)
-        self.tree.push(entry)
-        self.hold()
+        self.take(entry)
 
     def verdict(self):
         """Walks, and says what comes first: a record, a tile, or a checkpoint that does not fit."""
@@ -559,8 +644,8 @@ def open_log(arguments):
     folder, dictionary = Path(arguments.open), Path(arguments.dictionary).read_bytes()
     salts = Salts(folder / "salts", read_identities(arguments.identity))
     out = sys.stdout.buffer
-    for path in sorted(path for path in folder.iterdir() if SEGMENT.fullmatch(path.name)):
-        for line in read_segment(path).split(b"\n"):
+    for path in segments_of(folder):
+        for line in read_segment(path)[0].split(b"\n"):
             match = LINE.fullmatch(line)
             if match and line.startswith(BOXED):
                 end = b',"seq":' + match[2] + b',"entry":"' + match[3] + b'"}'

@@ -216,6 +216,7 @@ proptest! {
         wanted in prop::collection::vec(wanted(), 4),
         damage in any::<(usize, u8, bool)>(),
         encrypted in any::<bool>(),
+        sealed in any::<bool>(),
     ) {
         let folder = log_of(&records, each, &if encrypted { secret() } else { plain() });
         let folder = folder.path();
@@ -226,6 +227,15 @@ proptest! {
             // The first time the indexes are made, then they are read.
             prop_assert_eq!(&found(folder, wanted, true), &expected, "by the index, {}", n);
             prop_assert_eq!(indexes(folder).len(), segments.saturating_sub(1));
+        }
+        if sealed {
+            prop_assert_eq!(crate::audit::seal_all(folder).unwrap(), segments.saturating_sub(1));
+            prop_assert!(indexes(folder).is_empty(), "an index of places that are gone");
+            for wanted in &wanted {
+                let expected = plainly(&records, wanted);
+                prop_assert_eq!(&found(folder, wanted, false), &expected, "by reading all sealed segments");
+                prop_assert_eq!(&found(folder, wanted, true), &expected, "by the index of sealed segments");
+            }
         }
         for path in indexes(folder) {
             let mut bytes = fs::read(&path).unwrap();

@@ -9,6 +9,8 @@ use std::path::Path;
 use crate::audit::boxed::BEGINS;
 use crate::audit::opener::Opener;
 use crate::audit::recipients::Identity;
+use crate::audit::sealed::SealedFile;
+use crate::audit::segment::{SEALED, is_sealed};
 
 /// Records of a block. Tests have logs of few records, and their blocks are to have neighbours.
 const BLOCK: usize = if cfg!(test) { 8 } else { 1024 };
@@ -17,32 +19,74 @@ const BLOCK: usize = if cfg!(test) { 8 } else { 1024 };
 const PIECE: usize = if cfg!(test) { 700 } else { 256 * 1024 };
 
 /// A segment that is open for reading.
-pub(super) struct Segment(File);
+pub(super) enum Segment {
+    Live(File),
+    Sealed(SealedFile),
+}
 
 impl Segment {
+    /// Opens it. One that was sealed since it was listed is found as well.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(File::open(path)?))
+        match File::open(path) {
+            Ok(file) if !is_sealed(path) => Ok(Self::Live(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_sealed(path) => {
+                SealedFile::open(&path.with_extension(SEALED)).map(Self::Sealed)
+            }
+            _ => SealedFile::open(path).map(Self::Sealed),
+        }
     }
 
     /// Bytes of the file; room that was laid out ahead counts.
     pub(super) fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        match self {
+            Self::Live(file) => Ok(file.metadata()?.len()),
+            Self::Sealed(file) => file.length(),
+        }
     }
 
     /// The lines of a block that lies there, each with its newline.
     pub(super) fn read(&self, offset: u64, length: usize, text: &mut Vec<u8>) -> io::Result<()> {
-        text.resize(length, 0);
-        self.0.read_exact_at(text, offset)
+        match self {
+            Self::Live(file) => {
+                text.resize(length, 0);
+                file.read_exact_at(text, offset)
+            }
+            Self::Sealed(file) => file.block_at(offset, text),
+        }
     }
 
     /// All blocks in order. Of a segment that is being written, those that are there by now.
     pub(super) fn blocks(&self) -> Blocks<'_> {
-        Blocks { file: &self.0, start: 0, text: Vec::new(), given: 0, ended: false }
+        match self {
+            Self::Live(file) => Blocks::Live(Walk { file, start: 0, text: Vec::new(), given: 0, ended: false }),
+            Self::Sealed(file) => Blocks::Sealed(file, 0, Vec::new()),
+        }
     }
 }
 
 /// Walks the blocks of a segment.
-pub(super) struct Blocks<'a> {
+pub(super) enum Blocks<'a> {
+    Live(Walk<'a>),
+    Sealed(&'a SealedFile, usize, Vec<u8>),
+}
+
+impl Blocks<'_> {
+    /// Where the next block begins, and its whole lines; `None` behind the last one.
+    pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        match self {
+            Self::Live(walk) => walk.next(),
+            Self::Sealed(file, n, text) => {
+                let Some(offset) = file.offset(*n)? else { return Ok(None) };
+                *n += 1;
+                file.block_at(offset, text)?;
+                Ok(Some((offset, text)))
+            }
+        }
+    }
+}
+
+/// Walks lines.
+pub(super) struct Walk<'a> {
     file: &'a File,
     /// Where `text` begins in the file.
     start: u64,
@@ -53,9 +97,8 @@ pub(super) struct Blocks<'a> {
     ended: bool,
 }
 
-impl Blocks<'_> {
-    /// Where the next block begins, and its whole lines; `None` behind the last one.
-    pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+impl Walk<'_> {
+    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         self.text.drain(..self.given);
         self.start += self.given as u64;
         self.given = 0;

@@ -97,7 +97,11 @@ impl Store {
     fn sync_records(&mut self) -> io::Result<()> {
         let Some(from) = self.unsynced else { return Ok(()) };
         for path in list(&self.directory)?.iter().filter(|path| number(path) >= from) {
-            File::open(path)?.sync_data()?;
+            match File::open(path) {
+                // It was sealed meanwhile, and a sealed one is on the disk.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => file?.sync_data()?,
+            }
             self.unsynced = Some(number(path));
         }
         Ok(())

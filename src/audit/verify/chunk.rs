@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::glance::{Glance, glance, written_at};
 use crate::audit::boxed::Unboxer;
 use crate::audit::line::{Line, is_of_old};
 use crate::audit::salt::{Salt, SaltFiles, SaltReader};
+use crate::audit::sealed::{self, heads};
+use crate::audit::segment::{is_sealed, number};
 use crate::audit::tree::Leaf;
 
 /// How long a piece is, bytes: large enough that its beginning and end do not count.
@@ -25,6 +27,8 @@ pub(super) struct Piece {
     pub(super) first: bool,
     /// Whether another segment follows.
     pub(super) followed: bool,
+    /// For a block of a sealed segment, the number of its first record.
+    block: Option<u64>,
 }
 
 /// The pieces of a log.
@@ -32,10 +36,14 @@ pub(super) fn pieces(segments: &[PathBuf]) -> io::Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     for (n, path) in segments.iter().enumerate() {
         let (length, followed) = (std::fs::metadata(path)?.len(), n + 1 < segments.len());
+        if is_sealed(path) {
+            blocks(path, length, followed, &mut pieces)?;
+            continue;
+        }
         let mut from = 0;
         loop {
             let to = (from + LENGTH).min(length);
-            pieces.push(Piece { path: path.clone(), from, to, first: from == 0, followed });
+            pieces.push(Piece { path: path.clone(), from, to, first: from == 0, followed, block: None });
             from = to;
             if from == length {
                 break;
@@ -43,6 +51,29 @@ pub(super) fn pieces(segments: &[PathBuf]) -> io::Result<Vec<Piece>> {
         }
     }
     Ok(pieces)
+}
+
+/// The blocks of a sealed segment. What stands behind those that can be told apart is one that is damaged.
+fn blocks(path: &Path, length: u64, followed: bool, pieces: &mut Vec<Piece>) -> io::Result<()> {
+    let mut first = number(path);
+    let mut end = 0;
+    for (from, head) in heads(&File::open(path)?)? {
+        end = from + head.length();
+        pieces.push(Piece { path: path.to_owned(), from, to: end, first: from == 0, followed, block: Some(first) });
+        first += u64::from(head.records);
+    }
+    if end < length || length == 0 {
+        let first_one = end == 0;
+        pieces.push(Piece {
+            path: path.to_owned(),
+            from: end,
+            to: length,
+            first: first_one,
+            followed,
+            block: Some(first),
+        });
+    }
+    Ok(())
 }
 
 /// A record of a piece.
@@ -132,12 +163,15 @@ pub(super) struct Read {
 impl Piece {
     /// A whole segment that lies in memory.
     pub(super) fn whole(name: &str) -> Self {
-        Self { path: name.into(), from: 0, to: 0, first: true, followed: false }
+        Self { path: name.into(), from: 0, to: 0, first: true, followed: false, block: None }
     }
 
     /// Reads the lines that begin in it, the last one to its end.
     pub(super) fn read(&self, eyes: &mut Eyes<'_>, bytes: &mut Vec<u8>) -> io::Result<Read> {
         let mut file = File::open(&self.path)?;
+        if let Some(first) = self.block {
+            return self.read_block(&file, first, eyes, bytes);
+        }
         // One byte more in front tells whether a line begins there.
         let from = self.from.saturating_sub(1);
         bytes.clear();
@@ -162,6 +196,18 @@ impl Piece {
             }
         }
         let mut read = lines(&bytes[skip..], eyes);
+        read.length = self.to - self.from;
+        Ok(read)
+    }
+
+    fn read_block(&self, file: &File, first: u64, eyes: &mut Eyes<'_>, bytes: &mut Vec<u8>) -> io::Result<Read> {
+        let mut block = vec![0; usize::try_from(self.to - self.from).map_err(io::Error::other)?];
+        file.read_exact_at(&mut block, self.from)?;
+        bytes.clear();
+        let mut read = match sealed::open(&block, first, bytes) {
+            Some(()) => lines(bytes, eyes),
+            None => Read { amiss: Some(Amiss::Bad("a block of the sealed segment is damaged")), ..Read::default() },
+        };
         read.length = self.to - self.from;
         Ok(read)
     }

@@ -14,8 +14,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use super::retain;
 use super::salt::SaltFiles;
-use super::segment::{is_held, list};
+use super::segment::{is_held, list, number};
 use chunk::{Eyes, Piece, Read, pieces};
 use known::Claims;
 use walk::Walk;
@@ -59,6 +60,8 @@ pub struct Report {
     pub missing: Vec<Missing>,
     /// Whole records, in their place.
     pub records: u64,
+    /// Records from 0 on that retention has removed. Their entries are in the tree, and the tombstone is signed.
+    pub removed: u64,
     /// Records behind the newest checkpoint: nobody has signed for them.
     pub unsigned: u64,
     /// Whether a gate is writing to it: then the newest records are not signed for yet.
@@ -88,16 +91,43 @@ pub struct Report {
 
 /// Reads a whole log, streaming, with all cores. `progress` hears how many bytes were read.
 pub fn verify(directory: &Path, known: &Known, mut progress: impl FnMut(u64)) -> io::Result<Report> {
+    for _ in 0..AGAIN {
+        match walk(directory, known, &mut progress) {
+            // A segment was sealed before it was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_held(directory)? => {}
+            done => return done,
+        }
+    }
+    walk(directory, known, &mut progress)
+}
+
+/// A running gate seals segments, one a second at most.
+const AGAIN: usize = 5;
+
+fn walk(directory: &Path, known: &Known, progress: &mut impl FnMut(u64)) -> io::Result<Report> {
     let running = is_held(directory)?;
     // Before the records: whatever it was signed for is there by now.
     let claims = match Claims::gather(directory, known)? {
         Ok(claims) => claims,
         Err(bad) => return Ok(Report { first_bad: Some(bad), running, ..Report::default() }),
     };
-    let segments = list(directory)?;
+    // Whoever has no key was told so by now.
+    let removed = known.key.as_ref().map_or(Ok(Ok(0)), |key| retain::removed(directory, key))?;
+    let removed = match removed {
+        Ok(removed) => removed,
+        Err(what) => {
+            let first_bad = Some(known::finding(&directory.join(retain::REMOVED), 1, what));
+            return Ok(Report { first_bad, running, ..Report::default() });
+        }
+    };
+    let mut segments = list(directory)?;
+    segments.retain(|path| number(path) >= removed);
     let salts = SaltFiles::find(directory, known.identity.as_ref())?;
     let mut walk = Walk::new(directory, claims, running);
     walk.report.segments = segments.len() as u64;
+    if !walk.removed(removed)? {
+        return Ok(walk.finish());
+    }
     let pieces = pieces(&segments)?;
     in_order(&pieces, &salts, |piece, read| {
         progress(read.length);

@@ -10,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::chunk::{Amiss, Content, Piece, Read, Row, What};
 use super::known::{Claims, finding};
 use super::{Finding, Missing, Report};
+use crate::audit::retain;
 use crate::audit::segment::first_seq;
+use crate::audit::tree::Leaf;
 use crate::audit::tree::merkle::{Edge, Hash, WIDTH};
 use crate::audit::tree::tiles::{self, Kind, Stored};
 
@@ -50,6 +52,33 @@ impl<'a> Walk<'a> {
             newest: i64::MIN,
             bad: None,
         }
+    }
+
+    /// Takes in the entries of records that retention has removed; false when they are not there.
+    pub(super) fn removed(&mut self, count: u64) -> io::Result<bool> {
+        let path = self.directory.join(retain::REMOVED);
+        let size = self.claims.newest.unwrap_or(0);
+        if count > size {
+            self.doubt(&path, 1, "no checkpoint was signed for the records that it says were removed");
+            return Ok(false);
+        }
+        self.report.removed = count;
+        for bundle in 0..count.div_ceil(WIDTH as u64) {
+            let stored = Stored { directory: self.directory, size };
+            let Ok(entries) = stored.entries(bundle) else {
+                let file = self.directory.join(tiles::path(Kind::Entries, bundle));
+                self.doubt(&file, 1, "the entries of removed records are missing or cannot be read");
+                return Ok(false);
+            };
+            for (seq, entry) in (bundle * WIDTH as u64..count).zip(entries) {
+                let leaf = Leaf::of(entry);
+                self.row(&path, &Row { seq, leaf, id: 0, what: What::Other, written: None, content: Content::Read })?;
+                if self.bad.is_some() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Goes on with the next piece; false when nothing behind it is worth a look.

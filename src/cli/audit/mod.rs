@@ -4,6 +4,7 @@ mod find;
 mod found;
 mod looked_for;
 mod export;
+mod forget;
 mod prove;
 mod tail;
 mod verify;
@@ -31,6 +32,8 @@ pub enum Audit {
     Prove(prove::Prove),
     /// Hand records over in the form that is asked for, with a manifest that can be checked
     Export(export::Export),
+    /// Destroy the keys of records, so that nobody can read them any more
+    Forget(forget::Forget),
     /// Cosign another gate's checkpoint, unless its history was changed
     Witness(witness::Witness),
 }
@@ -43,6 +46,7 @@ pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
         Audit::Verify(args) => verify::run(args, config),
         Audit::Prove(args) => prove::run(args, config).map(|()| 0),
         Audit::Export(args) => export::run(args, config).map(|()| 0),
+        Audit::Forget(args) => forget::run(args, config).map(|()| 0),
         Audit::Witness(args) => witness::run(args).map(|()| 0),
     }
 }

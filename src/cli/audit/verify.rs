@@ -126,6 +126,12 @@ fn tell(report: &Report) -> String {
             report.torn_bytes
         ));
     }
+    if report.removed > 0 {
+        lines.push(format!(
+            "removed by retention: records 0 to {}; the tree has their entries, and the log's key has signed for it",
+            report.removed - 1
+        ));
+    }
     if report.shut > 0 {
         lines.push(format!(
             "not opened: {} records are encrypted; they were checked, the clock in them was not (--identity FILE)",

@@ -55,7 +55,8 @@ impl Audit {
     /// The segments, oldest first.
     pub fn segments(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten().map(|e| e.path());
-        let mut segments: Vec<_> = entries.filter(|p| p.extension().is_some_and(|e| e == "jsonl")).collect();
+        let mut segments: Vec<_> =
+            entries.filter(|p| p.extension().is_some_and(|e| e == "jsonl" || e == "sealed")).collect();
         segments.sort();
         segments
     }

@@ -1,0 +1,195 @@
+//! Sealed segments: the same log in less room.
+
+use super::*;
+
+/// A log of many segments, plain, then encrypted, then plain again, and its lines as they stood there.
+fn log_of_both(directory: &Path) -> Vec<u8> {
+    let (sink, resume, _) = reopen(directory, 60_000).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    for n in 0..3000 {
+        if n == 700 {
+            log.recipients().replace(std::slice::from_ref(&auditor().1)).unwrap();
+        }
+        if n == 2500 {
+            log.recipients().replace(&[]).unwrap();
+        }
+        let kind = [Kind::Call, Kind::Intent, Kind::Call, Kind::Connection][n % 4];
+        let pending = log.append(&record(kind));
+        if n % 50 == 0 {
+            wait(pending).unwrap();
+        }
+    }
+    log.seal().unwrap();
+    segment::list(directory).unwrap().iter().flat_map(|path| written(path)).collect()
+}
+
+fn lines_of(directory: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for path in segment::list(directory).unwrap() {
+        let (mut lines, mut line) = (lines::Lines::open(&path).unwrap(), Vec::new());
+        while lines.next(&mut line).unwrap() {
+            all.extend_from_slice(&line);
+        }
+    }
+    all
+}
+
+fn sealed_segments(directory: &Path) -> Vec<std::path::PathBuf> {
+    segment::list(directory).unwrap().into_iter().filter(|path| segment::is_sealed(path)).collect()
+}
+
+#[test]
+fn a_sealed_log_is_the_same_log_in_less_room() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let before = log_of_both(&directory);
+    let (lines, report) = (read(&directory), opened(&directory));
+    let count = segment::list(&directory).unwrap().len();
+    assert_eq!(seal_all(&directory).unwrap(), count - 1, "all but the last one");
+    assert_eq!(seal_all(&directory).unwrap(), 0);
+    assert_eq!(lines_of(&directory), before, "the lines are not the very same");
+    let room: u64 = sealed_segments(&directory).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(room * 3 < before.len() as u64, "{room} of {}", before.len());
+    assert_eq!(read(&directory), lines);
+    let sealed = opened(&directory);
+    assert!(sealed == report && sealed.complete && check(&directory).complete, "{sealed:?}");
+    for count in [1, 2, 500, 2999, 3000, 5000] {
+        let mut follow = Follow::from_last(&directory, count, Some(&auditor().0)).unwrap();
+        let last: Vec<_> = std::iter::from_fn(|| follow.next_line().unwrap()).collect();
+        assert_eq!(last.len(), count.min(3001));
+        let first: serde_json::Value = serde_json::from_slice(&last[0]).unwrap();
+        assert_eq!(first, lines[3001 - last.len()]);
+    }
+    let mut follow = Follow::from_record(&directory, 1234, Some(&auditor().0)).unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&follow.next_line().unwrap().unwrap()).unwrap();
+    assert_eq!(line["seq"], 1234);
+    assert!(
+        prove::prove(&directory, key().verifier(), 1234, Some(prove::Disclose { identity: Some(&auditor().0) }))
+            .is_ok()
+    );
+    unseal_all(&directory).unwrap();
+    assert_eq!(lines_of(&directory), before);
+}
+
+#[test]
+fn a_gate_goes_on_behind_sealed_segments() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    log_of_both(&directory);
+    seal_all(&directory).unwrap();
+    let last = segment::list(&directory).unwrap().pop().unwrap();
+    sealed::seal(&last).unwrap();
+    let (log, recovered) = log_in(&directory);
+    assert!(recovered.stopped && recovered.torn.is_none() && !recovered.rebuilt, "{recovered:?}");
+    wait(log.append(&record(Kind::Call))).unwrap();
+    drop(log);
+    fs::remove_dir_all(directory.join("tile")).unwrap();
+    let (log, recovered) = log_in(&directory);
+    assert!(recovered.rebuilt, "{recovered:?}");
+    log.seal().unwrap();
+    let report = check(&directory);
+    assert!(report.complete && report.records == 3003, "{report:?}");
+}
+
+#[test]
+fn a_crash_while_sealing_costs_nothing() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let before = log_of_both(&directory);
+    let first = segment::list(&directory).unwrap()[0].clone();
+    let text = fs::read(&first).unwrap();
+    // Half written beside it.
+    fs::write(first.with_extension("sealing"), b"kgs1").unwrap();
+    assert!(check(&directory).complete);
+    // In its place, and the one that it was made of not yet removed: that one counts.
+    sealed::seal(&first).unwrap();
+    let sealed = fs::read(first.with_extension("sealed")).unwrap();
+    fs::write(&first, &text).unwrap();
+    fs::write(first.with_extension("sealed"), &sealed[..sealed.len() / 2]).unwrap();
+    assert!(check(&directory).complete);
+    assert_eq!(lines_of(&directory), before);
+    log_in(&directory).0.seal().unwrap();
+    seal_all(&directory).unwrap();
+    assert_eq!(fs::read(first.with_extension("sealed")).unwrap(), sealed);
+    assert!(check(&directory).complete && !first.exists() && !first.with_extension("sealing").exists());
+}
+
+#[test]
+fn what_cannot_be_made_again_is_not_sealed() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    log_of_both(&directory);
+    let first = segment::list(&directory).unwrap()[0].clone();
+    let mut text = fs::read(&first).unwrap();
+    text[30] = b'\n';
+    fs::write(&first, &text).unwrap();
+    assert!(sealed::seal(&first).is_err());
+    assert_eq!(fs::read(&first).unwrap(), text, "it was touched");
+    assert!(!first.with_extension("sealed").exists() && !first.with_extension("sealing").exists());
+    assert!(seal_all(&directory).unwrap() > 1, "the others are sealed all the same");
+}
+
+#[test]
+fn every_change_of_a_sealed_segment_is_found_and_the_gate_does_not_start_on_the_last_one() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    log_of_both(&directory);
+    seal_all(&directory).unwrap();
+    let path = sealed_segments(&directory)[1].clone();
+    let sound = fs::read(&path).unwrap();
+    for n in 0..60 {
+        let mut bytes = sound.clone();
+        let at = if n < 30 { n } else { (n * 7919) % bytes.len() };
+        bytes[at] ^= 1 << (n % 8);
+        fs::write(&path, &bytes).unwrap();
+        let report = check(&directory);
+        assert_eq!(
+            report.first_bad.as_ref().and_then(|bad| bad.seq),
+            Some(segment::number(&path)),
+            "byte {at}: {report:?}"
+        );
+    }
+    for cut in [0, 10, sound.len() / 2, sound.len() - 1] {
+        fs::write(&path, &sound[..cut]).unwrap();
+        assert!(!check(&directory).intact, "cut to {cut}");
+    }
+    fs::write(&path, &sound).unwrap();
+    let last = sealed::seal(&segment::list(&directory).unwrap().pop().unwrap()).unwrap();
+    let mut bytes = fs::read(&last).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&last, &bytes).unwrap();
+    assert!(matches!(reopen(&directory, 1 << 20).map(drop), Err(OpenError::Damaged { .. })));
+    assert_eq!(fs::read(&last).unwrap(), bytes, "it was touched");
+}
+
+#[test]
+fn a_follower_misses_nothing_while_segments_are_sealed_behind_the_writer() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (log, _) = boxed_log_in(&directory, 3_000);
+    let sealing = directory.clone();
+    let writing = std::thread::spawn(move || {
+        for n in 0..600 {
+            wait(log.append(&record(Kind::Call))).unwrap();
+            if n % 20 == 0 {
+                seal_all(&sealing).unwrap();
+            }
+        }
+        log.seal().unwrap();
+    });
+    let mut follow = Follow::from_start(&directory, Some(&auditor().0));
+    let mut expected = 0;
+    loop {
+        let ended = writing.is_finished();
+        while let Some(text) = follow.next_line().unwrap() {
+            assert_eq!(line::Line::parse(&text).unwrap().seq, expected, "lines were skipped");
+            expected += 1;
+        }
+        if ended {
+            break;
+        }
+    }
+    assert_eq!(expected, 601);
+    assert!(sealed_segments(&directory).len() > 10 && check(&directory).complete);
+}
