@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use keygate::audit::find::{Field, How, Named, Query, Told, Wanted, find};
-use keygate::audit::{Directory, Disk, Log, ParamHasher, Record, SigningKey, TlsText, Verdict, open};
+use keygate::audit::{
+    Directory, Disk, Log, ParamHasher, Record, SigningKey, TlsText, Verdict, open, seal_all, unseal_all,
+};
 use keygate::config::Durability;
 
 /// From one record to the next: ten million fill 28 hours.
@@ -40,25 +42,34 @@ fn main() {
     if !directory.exists() {
         write(&directory, count);
     }
+    unseal_all(&directory).unwrap();
+    measure(&directory, count);
+    let began = Instant::now();
+    seal_all(&directory).unwrap();
+    println!("\nThe same, sealed (in {:.0} s, by one thread):\n", began.elapsed().as_secs_f64());
+    measure(&directory, count);
+}
+
+/// A table of searches.
+fn measure(directory: &Path, count: u64) {
     println!("| what | found | cold s | warm s |\n| --- | ---: | ---: | ---: |");
-    remove_indexes(&directory);
-    let status = |status: &str| field(Field::Status, status);
-    let none = Wanted { fields: status("599"), ..Wanted::default() };
+    remove_indexes(directory);
+    let none = Wanted { fields: field(Field::Status, "599"), ..Wanted::default() };
     // The first search makes the indexes.
-    let (found, made) = search(&directory, &none, true);
+    let (found, made) = search(directory, &none, true);
     println!("| first search, making all indexes | {found} | | {:.2} |", made.as_secs_f64());
-    for (what, wanted) in queries(&directory, count, &none) {
-        forget(&directory);
-        let (found, cold) = search(&directory, &wanted, true);
-        let (_, warm) = search(&directory, &wanted, true);
+    for (what, wanted) in queries(directory, count, &none) {
+        forget(directory);
+        let (found, cold) = search(directory, &wanted, true);
+        let (_, warm) = search(directory, &wanted, true);
         println!("| {what} | {found} | {:.2} | {:.2} |", cold.as_secs_f64(), warm.as_secs_f64());
     }
-    let (_, warm) = search(&directory, &none, false);
+    let (_, warm) = search(directory, &none, false);
     println!("| `--status 599 --scan` | 0 | | {:.2} |", warm.as_secs_f64());
     println!(
         "\n{count} records, {} MiB of segments, {} MiB of indexes; ",
-        size(&directory, "jsonl") >> 20,
-        size(&directory, "find") >> 20
+        (size(directory, "jsonl") + size(directory, "sealed")) >> 20,
+        size(directory, "find") >> 20
     );
     println!("most memory that any search took: {} MiB", peak() >> 10);
 }

@@ -24,7 +24,7 @@ fn gate(merchant: &Merchant, kind: &'static str, address: &str, ca: &Path, keys:
         for (key, value) in keys {
             setup.set(&["sink", "siem", key], value);
         }
-        setup.set(&["sink", "siem", "batch"], 3).set(&["admin", "address"], "unix:admin.sock");
+        setup.set(&["sink", "siem", "batch"], 3);
         setup.edit(|_, folder| {
             for (name, text) in [("secret", SECRET), ("authorization", "Bearer of-the-collector")] {
                 fs::write(folder.join(name), text).unwrap();

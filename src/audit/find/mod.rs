@@ -25,7 +25,7 @@ use index::Index;
 pub use indexer::Indexer;
 pub use query::{Named, Query, Wanted};
 pub use seen::Field;
-use text::{Records, Segment};
+use text::{Records, Segment, length};
 
 /// Records that were found in a segment whose turn has not come are handed over in pieces of this size, bytes.
 const HITS: usize = 64 * 1024;
@@ -196,52 +196,71 @@ impl Search<'_> {
     /// Searches a segment; the number behind its last record.
     fn segment(&self, place: usize, hits: &mut Hits<'_>) -> io::Result<u64> {
         let path = &self.segments[place];
-        let segment = Segment::open(path)?;
         // The last one may be written to.
-        match self.segments.get(place + 1).filter(|_| self.by_index) {
-            Some(next) => self.by_index(path, &segment, hits).map(|()| number(next)),
-            None => self.through(number(path), &segment, hits),
+        let next = self.segments.get(place + 1);
+        let searched = match next.filter(|_| self.by_index) {
+            Some(next) => self.by_index(path, hits).map(|()| number(next)),
+            None => Segment::open(path).and_then(|segment| self.through(number(path), &segment, hits)),
+        };
+        match (searched, next) {
+            // It went by its age or the log's size: what is kept is what is searched.
+            (Err(error), Some(next)) if error.kind() == io::ErrorKind::NotFound && length(path).is_err() => {
+                Ok(number(next))
+            }
+            (searched, _) => searched,
         }
     }
 
     /// Reads all of a segment.
     fn through(&self, first: u64, segment: &Segment, hits: &mut Hits<'_>) -> io::Result<u64> {
-        let (mut next_seq, mut blocks) = (first, segment.blocks());
-        while let Some((_, text)) = blocks.next()? {
+        let (mut next_seq, mut blocks, mut done) = (first, segment.blocks(), 0);
+        while let Some((offset, text)) = blocks.next()? {
+            self.done.fetch_add(offset - done, Ordering::Relaxed);
+            done = offset;
             hits.among(text)?;
             let last = text.strip_suffix(b"\n").unwrap_or(text);
             let last = &last[memchr::memrchr(b'\n', last).map_or(0, |at| at + 1)..];
             next_seq = Line::parse(last).map_or(next_seq, |line| line.seq + 1);
-            self.done.fetch_add(text.len() as u64, Ordering::Relaxed);
             if hits.in_turn().is_break() {
                 break;
             }
         }
+        self.done.fetch_add(segment.length()?.saturating_sub(done), Ordering::Relaxed);
         Ok(next_seq)
     }
 
-    /// Reads the blocks that may have records.
-    fn by_index(&self, path: &Path, segment: &Segment, hits: &mut Hits<'_>) -> io::Result<()> {
-        let Some(index) = self.index(path, segment, &mut hits.records)? else { return Ok(()) };
-        let mut text = Vec::new();
-        for place in index.places(self.query) {
-            segment.read(place.offset, place.length, &mut text)?;
-            hits.among(&text)?;
-            if hits.in_turn().is_break() {
-                break;
+    /// Reads the blocks that may have records; a segment that has none is not even opened.
+    fn by_index(&self, path: &Path, hits: &mut Hits<'_>) -> io::Result<()> {
+        let length = length(path)?;
+        let Some(index) = self.index(path, length, &mut hits.records)? else { return Ok(()) };
+        let places = index.places(self.query);
+        if !places.is_empty() {
+            let segment = Segment::open(path)?;
+            if segment.length()? != length {
+                // It was sealed just now, and its blocks lie elsewhere.
+                return self.through(number(path), &segment, hits).map(drop);
+            }
+            let mut text = Vec::new();
+            for place in places {
+                segment.read(place.offset, place.length, &mut text)?;
+                hits.among(&text)?;
+                if hits.in_turn().is_break() {
+                    break;
+                }
             }
         }
-        self.done.fetch_add(segment.length()?, Ordering::Relaxed);
+        self.done.fetch_add(length, Ordering::Relaxed);
         Ok(())
     }
 
     /// The index of a segment, made now where there is none that can be used; `None` when the search is over.
-    fn index(&self, path: &Path, segment: &Segment, records: &mut Records) -> io::Result<Option<Index>> {
-        if let Some(index) = kept(path, segment.length()?, self.identity) {
+    fn index(&self, path: &Path, length: u64, records: &mut Records) -> io::Result<Option<Index>> {
+        if let Some(index) = kept(path, length, self.identity) {
             return Ok(Some(index));
         }
         self.indexing.fetch_add(1, Ordering::Relaxed);
-        let made = Index::make(number(path), segment, records, || !self.over.load(Ordering::Relaxed));
+        let made = Segment::open(path)
+            .and_then(|segment| Index::make(number(path), &segment, records, || !self.over.load(Ordering::Relaxed)));
         self.indexing.fetch_sub(1, Ordering::Relaxed);
         let made = made?;
         if let Some(index) = &made {

@@ -354,3 +354,50 @@ fn the_index_of_an_encrypted_log_tells_nothing_to_others() {
     let shut = find(folder.path(), &query, How { by_index: true, threads: 1 }, None, |_| ControlFlow::Continue(()));
     assert!(shut.is_err());
 }
+
+/// Which files the indexes are: one that is made anew is another file.
+fn files(folder: &Path) -> Vec<u64> {
+    indexes(folder).iter().map(|path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap())).collect()
+}
+
+#[test]
+fn an_index_that_is_there_is_used_whatever_form_its_segment_has() {
+    let records: Vec<u16> = (0..60).collect();
+    let wanted = Wanted { fields: vec![(Field::Integration, vec!["wms".to_owned()])], ..Wanted::default() };
+    for readers in [plain(), secret()] {
+        let folder = log_of(&records, 20, &readers);
+        for seal in [false, true] {
+            if seal {
+                assert_eq!(crate::audit::seal_all(folder.path()).unwrap(), 2);
+            }
+            assert_eq!(found(folder.path(), &wanted, true), plainly(&records, &wanted));
+            let made = files(folder.path());
+            assert_eq!(made.len(), 2);
+            assert_eq!(found(folder.path(), &wanted, true), plainly(&records, &wanted));
+            assert_eq!(files(folder.path()), made, "made anew although nothing had changed; sealed: {seal}");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_goes_while_it_is_searched_ends_no_search() {
+    let records: Vec<u16> = (0..60).collect();
+    for by_index in [false, true] {
+        let folder = log_of(&records, 1, &plain());
+        // The thread is a few segments ahead of who listens, and no more.
+        let goes = list(folder.path()).unwrap().remove(50);
+        let mut seqs = Vec::new();
+        let query = Query::new(Wanted::default());
+        let ended = find(folder.path(), &query, How { by_index, threads: 1 }, None, |told| {
+            if let Told::Hit(line) = told {
+                if seqs.is_empty() {
+                    fs::remove_file(&goes).unwrap();
+                }
+                seqs.push(Line::parse(line).unwrap().seq);
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(ended.unwrap().is_continue());
+        assert_eq!(seqs, (0..60).filter(|seq| *seq != 50).collect::<Vec<_>>());
+    }
+}

@@ -48,6 +48,10 @@ impl Segment {
     pub(super) fn read(&self, offset: u64, length: usize, text: &mut Vec<u8>) -> io::Result<()> {
         match self {
             Self::Live(file) => {
+                let end = offset.checked_add(length as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+                if end > file.metadata()?.len() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 text.resize(length, 0);
                 file.read_exact_at(text, offset)
             }
@@ -62,6 +66,15 @@ impl Segment {
             Self::Sealed(file) => Blocks::Sealed(file, 0, Vec::new()),
         }
     }
+}
+
+/// Bytes of a segment's file, also when it was sealed since it was listed.
+pub(super) fn length(path: &Path) -> io::Result<u64> {
+    let facts = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::metadata(path.with_extension(SEALED)),
+        facts => facts,
+    };
+    Ok(facts?.len())
 }
 
 /// Walks the blocks of a segment.

@@ -16,7 +16,7 @@ use crate::harness::{Client, Merchant, Proxy, Reply, have, until};
 /// A gate that is to serve reads on a full disk. It is not started: its audit folder is to get a disk of its own.
 fn prepared(merchant: &Merchant) -> Proxy {
     Proxy::prepare(&merchant.target(), |setup| {
-        setup.integration("webshop", EVERYDAY).set(&["admin", "address"], "unix:admin.sock");
+        setup.integration("webshop", EVERYDAY);
         setup.set(&["audit", "reserve"], "192KiB").set(&["audit", "segment_size"], "64KiB");
         setup.set(&["audit", "on_failure"], "reads-only");
     })
