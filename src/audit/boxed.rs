@@ -5,11 +5,13 @@
 //! of what stands before it, so everybody can check the line, whether its record can still be read or not.
 
 use std::io;
+use std::sync::LazyLock;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use memchr::memmem::Finder;
 use zeroize::Zeroizing;
 
 use super::line::{Line, push_digits};
@@ -88,8 +90,10 @@ fn push_mark(out: &mut Vec<u8>, json: &[u8]) {
 
 /// Whether a call had no intent, as far as its record tells.
 fn is_read(json: &[u8]) -> bool {
-    let has = |text: &str| memchr::memmem::find(json, text.as_bytes()).is_some();
-    (has(",\"method\":\"GET\"") || has(",\"method\":\"HEAD\"")) && has(",\"intent\":0,")
+    static MARKS: LazyLock<[Finder<'static>; 3]> =
+        LazyLock::new(|| [",\"method\":\"GET\"", ",\"method\":\"HEAD\"", ",\"intent\":0,"].map(Finder::new));
+    let [get, head, no_intent] = &*MARKS;
+    (get.find(json).is_some() || head.find(json).is_some()) && no_intent.find(json).is_some()
 }
 
 /// The box of a line, if it is a boxed one, in Base64.

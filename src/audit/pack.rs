@@ -30,7 +30,7 @@ const TIME: &[u8] = b"{\"time\":\"";
 const ID: &[u8] = b"\",\"id\":\"";
 /// What a frame begins with; it need not be kept.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Faster ones take half a microsecond less and leave 5 % more.
+/// Level 1 takes a third of a microsecond less and leaves 8 % more of a skeleton; level 9 takes ten more and leaves 10 % less.
 const LEVEL: i32 = 3;
 /// No record is longer, bytes.
 const LONGEST: usize = 1 << 24;
@@ -85,21 +85,31 @@ impl Packer {
             bytes.extend_from_slice(&head);
             rest = behind;
         }
-        while let Some(at) = memchr::memchr2(b'"', b'_', rest) {
-            let (before, behind) = rest.split_at(at + 1);
-            skeleton.extend_from_slice(before);
-            rest = behind;
-            if let Some(unhexed) = unhexed::<16>(rest) {
-                skeleton.push(SIXTEEN);
-                bytes.extend_from_slice(&unhexed);
-                rest = &rest[32..];
-            } else if let Some(unhexed) = unhexed::<6>(rest) {
-                skeleton.push(SIX);
-                bytes.extend_from_slice(&unhexed);
-                rest = &rest[12..];
+        let (mut copied, mut from) = (0, 0);
+        while let Some(window) = rest.get(from..from + 12) {
+            // From its end: most text is passed over in steps of twelve.
+            if let Some(other) = window.iter().rposition(|byte| digit(*byte).is_none()) {
+                from += other + 1;
+                continue;
             }
+            let length = rest[from..].iter().take_while(|byte| digit(**byte).is_some()).count();
+            let mark = match length {
+                32 => SIXTEEN,
+                12 => SIX,
+                _ => {
+                    from += length;
+                    continue;
+                }
+            };
+            skeleton.extend_from_slice(&rest[copied..from]);
+            skeleton.push(mark);
+            from += length;
+            for pair in rest[from - length..from].chunks_exact(2) {
+                bytes.push(digit(pair[0]).unwrap_or(0) << 4 | digit(pair[1]).unwrap_or(0));
+            }
+            copied = from;
         }
-        skeleton.extend_from_slice(rest);
+        skeleton.extend_from_slice(&rest[copied..]);
     }
 }
 
@@ -148,19 +158,6 @@ fn is_canonical(time: &[u8]) -> bool {
         && two(14) < 60
         && two(17) < 60
         && (time.len() == 20 || time[time.len() - 2] != b'0')
-}
-
-/// Lower-case hexadecimal digits that no other follows.
-fn unhexed<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    // Most of what stands between quotes ends before.
-    if text.get(2 * N - 1).copied().and_then(digit).is_none() || text.get(2 * N).copied().and_then(digit).is_some() {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
 }
 
 fn digit(byte: u8) -> Option<u8> {
