@@ -106,7 +106,7 @@ class Control:
     def needs_restart(self):
         """Something that cannot be taken over, and back."""
         good = self.place.config.read_text()
-        self.write(good.replace("segment_size = \"1MiB\"", "segment_size = \"2MiB\""))
+        self.write(good.replace("segment_size = \"256KiB\"", "segment_size = \"2MiB\""))
         self.until_refused()
         self.await_in_force(self.write(good))
 
