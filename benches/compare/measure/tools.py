@@ -1,4 +1,4 @@
-"""The tools of the benchmark: found, or installed from the system's packages, PyPI and crates.io."""
+"""The tools of the benchmark: found, or installed from the registries of the system, of Python and of Rust."""
 
 import os
 import re
