@@ -26,7 +26,12 @@ fn events(proxy: &Proxy, code: &str) -> Vec<String> {
 fn change(proxy: &Proxy, how: impl FnOnce(&mut DocumentMut)) -> String {
     let before = events(proxy, "reloaded").len();
     edit(proxy, how);
-    until("a reload on record", || events(proxy, "reloaded").get(before).cloned())
+    let told = until("a reload on record", || events(proxy, "reloaded").get(before).cloned());
+    // It is on record before it is in force; then the gate tells the commands.
+    let sha256 = told.rsplit(' ').next().unwrap();
+    let running = proxy.audit().directory().join("running");
+    until("the file in force", || fs::read_to_string(&running).is_ok_and(|text| text.contains(sha256)).then_some(()));
+    told
 }
 
 fn orders() -> Request {
