@@ -8,6 +8,7 @@
 //! - [`profile`]: a merchant API as data: its endpoints, where its key goes, its reply envelope.
 //! - [`config`]: the configuration file, in two steps: what may be written, what the program runs on.
 //! - [`policy`]: one reading of a request's head, and whether the integration may make the call.
+//! - [`causes`]: an error with its causes, in one line.
 //! - [`body`]: what happens to bytes on their way: count, scrub, hold the last one back.
 //!
 //! May do I/O; a small trait each.
@@ -38,6 +39,7 @@
 //! - [`cli`]: the commands.
 //! - [`stand_in`]: an honest little merchant API for the demo and the tests; knows nothing of the rest.
 
+pub mod causes;
 pub mod profile;
 pub mod config;
 pub mod policy;

@@ -8,6 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::audit::Closed;
+use crate::causes::chain;
 use crate::limit::Limited;
 use crate::policy::head::Unacceptable;
 use crate::policy::target::Ambiguous;
@@ -292,17 +293,6 @@ fn ask_for_key(why: &Unproven) -> String {
 
 fn ask_owner(owner: Option<&str>, what: &str) -> String {
     format!("ask {} to {what}", owner.unwrap_or("the operator of this gate"))
-}
-
-/// An error with all its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(why) = cause {
-        let _ = write!(text, ": {why}");
-        cause = why.source();
-    }
-    text
 }
 
 macro_rules! from {

@@ -88,7 +88,7 @@ impl Streaming {
         self.stage = Stage::Done;
         self.entry.scrubbed(self.source.scrub.count());
         self.entry.record.refusal = Some(why.code());
-        self.entry.record.detail = Some(crate::refusal::chain(why));
+        self.entry.record.detail = Some(crate::causes::chain(why));
         // Nobody waits for this one; the writer keeps it all the same.
         drop(self.entry.commit(Outcome::UpstreamCut));
         Poll::Ready(Some(Err(Cut)))

@@ -60,8 +60,9 @@ impl Courier {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| failed(error.to_string()))?;
         let server = |host: &str, port| {
-            let mut tls =
-                (*client_config(sink.trust_roots.as_deref()).map_err(|error| failed(super::chain(&error)))?).clone();
+            let mut tls = (*client_config(sink.trust_roots.as_deref())
+                .map_err(|error| failed(crate::causes::chain(&error)))?)
+            .clone();
             tls.alpn_protocols.clear();
             let no_name = || failed(format!("`{host}` is no name that a certificate can hold"));
             Server::new(host, port, Arc::new(tls)).ok_or_else(no_name)
@@ -111,7 +112,7 @@ impl Post {
         *request.uri_mut() = path.parse().map_err(|_| format!("`{path}` is no path"))?;
         let agent = HeaderValue::from_static(concat!("keygate/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, agent);
-        let answer = self.server.ask(request, LONGEST, limit).await.map_err(|error| super::chain(&*error))?;
+        let answer = self.server.ask(request, LONGEST, limit).await.map_err(|error| crate::causes::chain(&*error))?;
         if answer.status().is_success() { Ok(answer) } else { Err(format!("it answered {}", answer.status())) }
     }
 }

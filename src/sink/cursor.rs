@@ -56,7 +56,7 @@ impl Cursor {
 
 /// The number of the next record to come.
 fn end(directory: &Path, identity: Option<&Identity>) -> io::Result<u64> {
-    let failed = |error: crate::audit::ReadError| io::Error::other(super::chain(&error));
+    let failed = |error: crate::audit::ReadError| io::Error::other(crate::causes::chain(&error));
     let mut last = Follow::from_last(directory, 1, identity).map_err(failed)?;
     let line = last.next_line().map_err(failed)?;
     let row = line.map(|line| super::batch::number(&line)).transpose().map_err(io::Error::other)?;

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::audit::{Event, Follow, Identity, Kind, Log, Record};
+use crate::causes::chain;
 use crate::config;
 use crate::metrics::{Metrics, SinkState};
 
@@ -202,20 +203,6 @@ impl Worker {
         // Nobody waits for it: where the log takes no records, it says so itself.
         drop(self.log.append(&record));
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(why) = cause {
-        let more = why.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = why.source();
-    }
-    text
 }
 
 /// What the system says, where it is put into a file's words.

@@ -119,7 +119,7 @@ pub(super) struct Otlp {
 impl Otlp {
     pub(super) fn open(authorization: Option<&Path>) -> Result<Self, String> {
         let Some(file) = authorization else { return Ok(Self { authorization: None }) };
-        let text: Zeroizing<Vec<u8>> = private_file::read(file).map_err(|error| super::chain(&error))?;
+        let text: Zeroizing<Vec<u8>> = private_file::read(file).map_err(|error| crate::causes::chain(&error))?;
         let value = HeaderValue::from_bytes(text.trim_ascii());
         let mut value = value.map_err(|_| format!("`{}` holds no value of a header", file.display()))?;
         value.set_sensitive(true);

@@ -44,7 +44,7 @@ impl Stream {
         }
         let sent = timeout(limit, self.put(&bytes)).await;
         sent.map_err(|_| format!("it did not take them within {} s", limit.as_secs()))?
-            .map_err(|error| super::chain(&error))
+            .map_err(|error| crate::causes::chain(&error))
     }
 
     async fn put(&self, bytes: &[u8]) -> io::Result<()> {

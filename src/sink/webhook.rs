@@ -28,7 +28,7 @@ pub(super) struct Webhook {
 
 impl Webhook {
     pub(super) fn open(name: &str, file: &Path) -> Result<Self, String> {
-        let text = private_file::read(file).map_err(|error| super::chain(&error))?;
+        let text = private_file::read(file).map_err(|error| crate::causes::chain(&error))?;
         let form = || format!("`{}` must hold `{PREFIX}` and 24 to 64 bytes in Base64", file.display());
         let text = std::str::from_utf8(&text).map_err(|_| form())?.trim();
         let digits = text.strip_prefix(PREFIX).ok_or_else(form)?;

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use super::VaultError;
+use crate::causes::chain;
 use crate::config::{BaseUrl, show_duration};
 
 /// Longest answer, bytes: the metadata of a credential with some hundred versions.
@@ -105,18 +106,4 @@ async fn answer(
         body.extend_from_slice(&data);
     }
     Ok(Answer { status, body })
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(why) = cause {
-        let more = why.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = why.source();
-    }
-    text
 }

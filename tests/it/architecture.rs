@@ -13,7 +13,7 @@ type Rule = fn(&Source) -> Complaints;
 
 /// Modules by tier, lowest first. A module may use its own tier and lower ones.
 const TIERS: [&[&str]; 4] = [
-    &["profile", "config", "policy", "body"],
+    &["profile", "config", "policy", "body", "causes"],
     &["audit", "sink", "vault", "limit", "upstream", "crypto", "descriptors", "process", "metrics"],
     &["refusal", "live", "entry", "reply", "gateway"],
     &["server", "admin", "signals", "running", "reload", "assemble", "cli", "main"],
