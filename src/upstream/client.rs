@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version, header};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::util::BoxCloneSyncService;
 
 use super::h1::{self, Exchange, Link};
+use super::h2::{Filling, Kept, Shared, Waiting};
 use super::pool::{Pool, Sender};
 use super::upload::Progress;
 use super::{Connector, Inbound, InboundBody, Request, Service, Upload, UpstreamError};
@@ -45,7 +46,7 @@ pub fn client(connector: Connector, authority: &str, max_head: u32) -> Option<Se
 impl Client {
     async fn call(&self, request: Request) -> Result<Inbound, UpstreamError> {
         let Request { parts, body, deadline } = request;
-        let mut message = message(parts, body);
+        let mut message = Message::new(parts, body);
         let mut stale = 0;
         loop {
             let pooled = if stale < MAX_STALE { self.pool.take() } else { None };
@@ -72,7 +73,7 @@ impl Client {
         }
         let _first = self.pool.connecting.lock().await;
         match self.pool.take() {
-            Some(Sender::H2(sender)) => Ok(Sender::H2(sender)),
+            Some(Sender::H2(shared)) => Ok(Sender::H2(shared)),
             _ => self.connect().await,
         }
     }
@@ -80,7 +81,8 @@ impl Client {
     async fn connect(&self) -> Result<Sender, UpstreamError> {
         let (stream, h2) = self.connector.connect().await?;
         if h2 {
-            let io = TokioIo::new(stream);
+            let waiting = Arc::<Waiting>::default();
+            let io = TokioIo::new(Filling::new(stream, waiting.clone()));
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(u32::try_from(self.max_head).unwrap_or(u32::MAX))
@@ -91,8 +93,9 @@ impl Client {
                 .await
                 .map_err(broken)?;
             tokio::spawn(async move { log_end(connection.await) });
-            self.pool.opened_h2(sender.clone());
-            return Ok(Sender::H2(sender));
+            let shared = Shared { sender, waiting };
+            self.pool.opened_h2(shared.clone());
+            return Ok(Sender::H2(shared));
         }
         if self.pool.opened_h1() {
             tokio::spawn(Pool::keep_clean(Arc::downgrade(&self.pool)));
@@ -109,14 +112,14 @@ impl Client {
     async fn attempt(
         &self,
         sender: Sender,
-        message: &mut http::Request<Upload>,
+        message: &mut Message,
         deadline: Instant,
     ) -> Result<Attempt, UpstreamError> {
-        let progress = message.body().progress();
+        let progress = message.request.body().progress();
         match sender {
-            Sender::H1(link) => self.on_h1(link, message, deadline, progress).await,
+            Sender::H1(link) => self.on_h1(link, &mut message.request, deadline, progress).await,
             // Boxed: few upstreams are worth the room in every call.
-            Sender::H2(sender) => Box::pin(self.on_h2(sender, message, deadline, progress)).await,
+            Sender::H2(shared) => Box::pin(self.on_h2(shared, message, deadline, progress)).await,
         }
     }
 
@@ -145,34 +148,54 @@ impl Client {
 
     async fn on_h2(
         &self,
-        mut sender: http2::SendRequest<Upload>,
-        message: &mut http::Request<Upload>,
+        shared: Shared,
+        message: &mut Message,
         deadline: Instant,
         progress: Option<Arc<Progress>>,
     ) -> Result<Attempt, UpstreamError> {
+        let Shared { mut sender, waiting } = shared;
         match self.in_time(poll_fn(|cx| sender.poll_ready(cx)), deadline, None).await? {
             Ok(()) => {}
             Err(error) => return Ok(Attempt::NothingSent(error.into())),
         }
-        // A copy stays here, in case that this connection takes nothing.
-        let mut sending = http::Request::new(std::mem::take(message.body_mut()));
-        sending.method_mut().clone_from(message.method());
-        sending.uri_mut().clone_from(message.uri());
-        sending.headers_mut().clone_from(message.headers());
-        let sent = std::pin::pin!(sender.try_send_request(self.absolute(sending)));
+        let (kept, sending) = self.with_blanks(message, &waiting, deadline)?;
+        let sent = std::pin::pin!(sender.try_send_request(sending));
         match self.in_time(sent, deadline, progress).await? {
             Ok(reply) => {
                 let (head, body) = reply.into_parts();
                 Ok(Attempt::Reply(Inbound { head, body: InboundBody::H2(body) }))
             }
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => {
-                    *message.body_mut() = unsent.into_body();
+            Err(mut error) => match (error.take_message(), waiting.fault()) {
+                (Some(unsent), _) => {
+                    waiting.take_back(kept);
+                    *message.request.body_mut() = unsent.into_body();
                     Ok(Attempt::NothingSent(error.into_error().into()))
                 }
-                None => Err(broken(error.into_error())),
+                (None, Some(fault)) => Err(UpstreamError::Broken(fault.into())),
+                (None, None) => Err(broken(error.into_error())),
             },
         }
+    }
+
+    /// What the library is given: the body, and a copy of the head with a blank in the place of each secret. The head itself
+    /// stays, in case that this connection takes nothing. A secret waits until its head is written, and not for longer than the
+    /// call may take.
+    fn with_blanks(
+        &self,
+        message: &mut Message,
+        waiting: &Waiting,
+        deadline: Instant,
+    ) -> Result<(Kept, http::Request<Upload>), UpstreamError> {
+        let Message { request, keyed_target } = message;
+        let mut target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut headers = request.headers().clone();
+        let kept = waiting.keep(keyed_target.then_some(&mut target), &mut headers, deadline);
+        let kept = kept.ok_or_else(|| UpstreamError::Broken("the system hands out no random bytes".into()))?;
+        let mut sending = http::Request::new(std::mem::take(request.body_mut()));
+        sending.method_mut().clone_from(request.method());
+        *sending.uri_mut() = target.into();
+        *sending.headers_mut() = headers;
+        Ok((kept, self.absolute(sending)))
     }
 
     async fn in_time<F: Future + Unpin>(
@@ -206,13 +229,20 @@ impl Client {
     }
 }
 
-/// In origin form; HTTP/2 gets scheme and authority when the connection is known.
-fn message(parts: OutboundParts, body: Upload) -> http::Request<Upload> {
-    let mut message = http::Request::new(body);
-    *message.method_mut() = parts.method;
-    *message.headers_mut() = parts.headers;
-    *message.uri_mut() = Uri::from(parts.target);
-    message
+/// What is sent, in origin form; HTTP/2 gets scheme and authority when the connection is known.
+struct Message {
+    request: http::Request<Upload>,
+    keyed_target: bool,
+}
+
+impl Message {
+    fn new(parts: OutboundParts, body: Upload) -> Self {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.headers_mut() = parts.headers;
+        *request.uri_mut() = Uri::from(parts.target);
+        Self { request, keyed_target: parts.keyed_target }
+    }
 }
 
 /// What came of sending on one connection.

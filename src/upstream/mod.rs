@@ -7,6 +7,7 @@ mod ahead;
 mod client;
 mod connect;
 mod h1;
+mod h2;
 pub mod once;
 mod pool;
 mod probe;

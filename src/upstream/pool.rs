@@ -6,10 +6,8 @@
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2;
-
-use super::Upload;
 use super::h1::Link;
+use super::h2::Shared;
 
 /// Idle longer than this, a connection is not used again: servers close them at about a minute.
 const MAX_IDLE: Duration = Duration::from_secs(50);
@@ -21,7 +19,7 @@ const MAX_KEPT: usize = 256;
 /// Where a request can be sent.
 pub(super) enum Sender {
     H1(Box<Link>),
-    H2(http2::SendRequest<Upload>),
+    H2(Shared),
 }
 
 /// The connections of one upstream in one worker.
@@ -36,7 +34,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Inner {
     idle: Vec<(Box<Link>, Instant)>,
-    h2: Option<http2::SendRequest<Upload>>,
+    h2: Option<Shared>,
     speaks_h1: bool,
 }
 
@@ -45,7 +43,7 @@ impl Pool {
     pub(super) fn take(&self) -> Option<Sender> {
         let mut inner = self.lock();
         if let Some(h2) = &inner.h2 {
-            if !h2.is_closed() {
+            if !h2.sender.is_closed() {
                 return Some(Sender::H2(h2.clone()));
             }
             inner.h2 = None;
@@ -85,9 +83,9 @@ impl Pool {
         !std::mem::replace(&mut self.lock().speaks_h1, true)
     }
 
-    pub(super) fn opened_h2(&self, sender: http2::SendRequest<Upload>) {
+    pub(super) fn opened_h2(&self, shared: Shared) {
         let mut inner = self.lock();
-        (inner.h2, inner.speaks_h1) = (Some(sender), false);
+        (inner.h2, inner.speaks_h1) = (Some(shared), false);
     }
 
     /// A connection whose last reply was read to its end.

@@ -36,6 +36,8 @@ pub struct OutboundParts {
     pub method: Method,
     /// Path and query below the upstream's authority.
     pub target: PathAndQuery,
+    /// The target has the key in its query.
+    pub keyed_target: bool,
     /// Headers; the key is marked sensitive.
     pub headers: HeaderMap,
 }
@@ -146,7 +148,8 @@ fn with_key(
     for (name, value) in &prepared.headers {
         headers.insert(name.clone(), value.clone());
     }
-    Ok(Outbound { parts: OutboundParts { method: call.method().clone(), target, headers } })
+    let keyed_target = !prepared.query.is_empty();
+    Ok(Outbound { parts: OutboundParts { method: call.method().clone(), target, keyed_target, headers } })
 }
 
 /// A read that the operator's own command makes to see what the upstream says to a key: `GET` of a fixed path, nothing of
@@ -159,7 +162,8 @@ pub fn trial_read(prepared: &Prepared, base_path: &str, path: &str, host: &Heade
     for (name, value) in &prepared.headers {
         headers.insert(name.clone(), value.clone());
     }
-    Ok(Outbound { parts: OutboundParts { method: Method::GET, target, headers } })
+    let keyed_target = !prepared.query.is_empty();
+    Ok(Outbound { parts: OutboundParts { method: Method::GET, target, keyed_target, headers } })
 }
 
 fn target(judged: String, prepared: &Prepared) -> Result<PathAndQuery, Unusable> {

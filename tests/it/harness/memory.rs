@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 
+use aho_corasick::AhoCorasick;
+
 const PAGE: u64 = 4096;
 /// Read at once, bytes; neighbours overlap by `OVERLAP`, so that nothing hides on a border.
 const WINDOW: u64 = 1024 * 1024;
@@ -36,22 +38,22 @@ impl std::fmt::Debug for Found {
 /// Looks through everything that can be read of a process for texts with a name each.
 pub fn search(pid: u32, texts: &[(String, Vec<u8>)]) -> Vec<Found> {
     let mut memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    // All of them in one walk, however many.
+    let searcher = AhoCorasick::new(texts.iter().map(|(_, text)| text)).unwrap();
     let mut found = Vec::new();
     for mapping in mappings(pid) {
         for (start, end) in present(pid, &mapping) {
             let mut at = start;
             while at < end {
                 let bytes = read(&mut memory, at, (at + WINDOW).min(end)).unwrap_or_default();
-                for (what, text) in texts {
-                    // What begins in the overlap is found with the next window.
-                    let last = if at + WINDOW < end { WINDOW - OVERLAP } else { WINDOW };
-                    let hits = memchr::memmem::find_iter(&bytes, text).filter(|offset| (*offset as u64) < last);
-                    found.extend(hits.map(|offset| Found {
-                        what: what.clone(),
-                        guarded: mapping.guarded,
-                        place: format!("{:#x} {}", at + offset as u64, mapping.name),
-                    }));
-                }
+                // What begins in the overlap is found with the next window.
+                let last = if at + WINDOW < end { WINDOW - OVERLAP } else { WINDOW };
+                let hits = searcher.find_overlapping_iter(&bytes).filter(|hit| (hit.start() as u64) < last);
+                found.extend(hits.map(|hit| Found {
+                    what: texts[hit.pattern().as_usize()].0.clone(),
+                    guarded: mapping.guarded,
+                    place: format!("{:#x} {}", at + hit.start() as u64, mapping.name),
+                }));
                 at += WINDOW - OVERLAP;
             }
         }
