@@ -64,7 +64,8 @@ pub(super) fn first(vault: &dyn Vault, config: &Config, signals: &mut Signals) -
             return Err(error.into());
         }
         if !told {
-            tracing::warn!(%error, "waiting for the vault");
+            let at_most = config::show_duration(config.vault.start_wait.unwrap_or_default());
+            tracing::warn!(%error, at_most, "waiting for the vault");
             told = true;
         }
         if signals.stop_within(AGAIN) {

@@ -29,7 +29,8 @@ pub fn age_file(config: &Config) -> Result<AgeFile, Failure> {
         ),
         VaultPlace::Exec(_) => "credentials are kept where the helper of `[vault] command` takes them from".to_owned(),
     };
-    Err(Failure::usage("the vault of this configuration is not one that Keygate writes to").hint(hint))
+    let failure = Failure::usage("this command works on an age file, and the vault of this configuration is none");
+    Err(failure.hint(hint).hint("`keygate doctor` tells what the vault hands out for each upstream"))
 }
 
 /// The same, for a rotation: it happens where the key lies.
@@ -81,7 +82,10 @@ impl From<VaultError> for Failure {
                 let missing = source.kind() == std::io::ErrorKind::NotFound;
                 let failure = failure.because(source);
                 if missing {
-                    failure.hint("`keygate init` makes the vault and its identity; a copy must hold both files")
+                    failure.hint(
+                        "an age vault: `keygate init` makes the file and its identity, and a copy must hold both; any other: `[vault]` names \
+                         it, and docs/vaults.md tells where it comes from",
+                    )
                 } else {
                     failure
                 }

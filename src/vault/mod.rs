@@ -113,8 +113,8 @@ pub enum VaultError {
         /// The ids that it holds.
         known: Vec<String>,
     },
-    /// The vault itself cannot be read.
-    #[error("cannot read the vault `{place}`")]
+    /// The vault itself, or a file that is needed to open it, cannot be read.
+    #[error("cannot read `{place}`")]
     Unreadable {
         /// The file or address.
         place: String,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::Credential;
 use super::look::{Account, Order};
 use super::prepared::{Prepared, Unusable};
-use super::trial::{Trial, Twin};
+use super::trial::{Standing, Trial, Twin};
 use crate::config::Upstream;
 
 /// A prepared credential, or why there is none.
@@ -74,6 +74,9 @@ impl Held {
             }
             (none, Some(before)) if former.is_none() && before.is_passing() => *none = Some(before.clone()),
             (none, before) if self.covers == old.covers && before.as_ref().is_none_or(Twin::is_passing) => {
+                // Where the one before it was put right by its twin, the twin is the one that was in use.
+                let better = before.as_ref().filter(|before| before.trial.standing() == Standing::TwinBetter);
+                let former = former.map(|former| better.map_or(former, |better| &better.prepared));
                 let older = former.filter(|former| former.credential.1 < slot.credential.1);
                 *none = older.zip(former_for).map(|(former, time)| Twin::passing(former.clone(), time));
             }

@@ -95,6 +95,28 @@ fn a_read_that_a_fresh_version_is_refused_is_sent_once_more_with_the_former_and_
 }
 
 #[test]
+fn after_two_mistakes_in_a_row_it_is_still_the_last_good_version_that_answers() {
+    let good = random_hex(40);
+    let (upstream, folder) = (merchant(&good), tempfile::tempdir().unwrap());
+    let mut proxy = gate(&upstream, folder.path(), "1h");
+    proxy.plant("good key", &good);
+    put(&proxy, &upstream, folder.path(), &good, 2);
+    let client = proxy.client("webshop");
+    until("version 2", || (client.get("/v2/orders").status == 200).then_some(()));
+    for version in [3, 4] {
+        let wrong = random_hex(40);
+        proxy.plant("wrong key", &wrong);
+        put(&proxy, &upstream, folder.path(), &wrong, version);
+        until("another version", || {
+            let gate = proxy.audit().of_kind("gate");
+            gate.iter().any(|line| line.text("event.detail").contains(&format!("acme version {version}"))).then_some(())
+        });
+        let read = proxy.client("webshop").get("/v2/orders");
+        assert_eq!((read.must_be(200).status, key_of(&proxy.record(&read))), (200, (version, Some(2))));
+    }
+}
+
+#[test]
 fn a_former_version_is_forgotten_when_its_time_is_over() {
     let former = random_hex(40);
     let (upstream, folder) = (merchant(&former), tempfile::tempdir().unwrap());

@@ -5,11 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair};
 use serde_json::json;
 use toml_edit::{DocumentMut, value};
 
-use crate::harness::bao::{Bao, private, program};
+use crate::harness::bao::{Bao, program};
 use crate::harness::command::run;
 use crate::harness::{Merchant, Proxy};
 
@@ -52,11 +51,6 @@ fn a_server_and_a_gate_that_were_set_up_by_the_document_serve() {
     let folder = tempfile::tempdir().unwrap();
     // The server of the tests has its engine already, as it should be after the first command.
     bao.api("DELETE", "sys/mounts/secret", &serde_json::Value::Null);
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["keygate".to_owned()]).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    fs::write(folder.path().join("vault-client.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-    private(&folder.path().join("vault-client.key"), key.serialize_pem().as_bytes());
     fs::copy(bao.ca(), folder.path().join("vault-ca.pem")).unwrap();
     for block in blocks("sh") {
         type_in(&bao, folder.path(), block);
