@@ -21,6 +21,7 @@
 //!
 //! The call's way.
 //! - [`descriptors`]: file descriptors: as many as there may be, and none left.
+//! - [`allocator`]: what is given back to it is wiped; the one module with `unsafe`.
 //! - [`process`]: what keeps others on the machine away from the keys.
 //! - [`metrics`]: what is counted.
 //! - [`refusal`]: every answer that Keygate gives itself.
@@ -51,6 +52,7 @@ pub mod limit;
 pub mod crypto;
 pub mod upstream;
 pub mod descriptors;
+pub mod allocator;
 pub mod process;
 pub mod metrics;
 pub mod refusal;

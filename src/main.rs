@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
+use keygate::allocator::Wiping;
 use mimalloc::MiMalloc;
-use zeroizing_alloc::ZeroAlloc;
 
-/// Many small allocations on many threads is what a proxy does; this allocator is made for it. What is given back is wiped:
-/// libraries wipe no buffer of theirs, and keys, tokens and people's names pass through them.
+/// Many small allocations on many threads is what a proxy does; this allocator is made for it.
 #[global_allocator]
-static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
+static ALLOCATOR: Wiping<MiMalloc> = Wiping(MiMalloc);
 
 fn main() -> ExitCode {
     keygate::cli::main()

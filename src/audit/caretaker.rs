@@ -18,6 +18,7 @@ use super::retain::{Retention, bury, clear, removed};
 use super::sealed::{seal, unseal};
 use super::segment::{is_sealed, list};
 use super::{Closed, Event, Kind, Log, Record, forget};
+use crate::allocator;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ impl Drop for Caretaker {
 }
 
 fn look_after(directory: &Path, log: &Log, retention: Retention, ordered: &Receiver<()>) {
+    // Lines as they stand in the log alone.
+    allocator::spare_this_thread();
     let (mut told, mut unfit) = (String::new(), BTreeSet::new());
     while matches!(ordered.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
         let looked = record_erasure(directory, log)

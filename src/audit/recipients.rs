@@ -13,6 +13,7 @@ use age::x25519;
 use age::{Decryptor, Encryptor};
 use zeroize::Zeroizing;
 
+use crate::allocator;
 use crate::vault::{VaultError, private_file};
 
 /// The recipients of a running gate's key files. They can be exchanged while it runs.
@@ -61,12 +62,15 @@ fn read(texts: &[String]) -> Result<Arc<[x25519::Recipient]>, String> {
 
 /// Encrypts to all of them.
 pub(super) fn encrypt(recipients: &[x25519::Recipient], text: &[u8]) -> io::Result<Vec<u8>> {
-    let all = recipients.iter().map(|one| one as &dyn age::Recipient);
-    let mut sealed = Vec::new();
-    let mut writer = Encryptor::with_recipients(all).map_err(io::Error::other)?.wrap_output(&mut sealed)?;
-    writer.write_all(text)?;
-    writer.finish()?;
-    Ok(sealed)
+    // The text is keys, and the log's thread is spared from wiping.
+    allocator::wiping(|| {
+        let all = recipients.iter().map(|one| one as &dyn age::Recipient);
+        let mut sealed = Vec::new();
+        let mut writer = Encryptor::with_recipients(all).map_err(io::Error::other)?.wrap_output(&mut sealed)?;
+        writer.write_all(text)?;
+        writer.finish()?;
+        Ok(sealed)
+    })
 }
 
 /// Why an identity cannot be used.

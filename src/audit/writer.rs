@@ -20,6 +20,7 @@ use super::tree::Leaf;
 use super::tree::keeper::Keeper;
 use super::tree::note::SigningKey;
 use super::{Closed, Receipt, Recipients, Record, Sink, Trouble, receipt_text};
+use crate::allocator;
 
 /// A buffer that grew beyond this in a rush is given back, bytes.
 const KEPT: usize = 4 * 1024 * 1024;
@@ -259,6 +260,8 @@ fn write(shared: &Shared, mut sink: Box<dyn Sink>, mut resume: Resume, mut again
             end(self.0, &self.1);
         }
     }
+    // No key of a vault comes here, and the log's own keys are wiped where they are used.
+    allocator::spare_this_thread();
     let gone = Trouble { why: "its writer is gone".into() };
     let mut ending = Ending(shared, Closed::Broken(gone));
     loop {

@@ -3,6 +3,7 @@
 mod hold;
 mod pace;
 mod scrub;
+mod sieve;
 mod spellings;
 
 pub use hold::Hold;

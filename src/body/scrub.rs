@@ -15,6 +15,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use bytes::{Bytes, BytesMut};
 use zeroize::Zeroize;
 
+use super::sieve::{self, Sieve};
 use super::spellings::{Text, room, spellings};
 
 /// How much of a spelling the automaton knows, bytes: as much as its fast search looks at, so that more would gain nothing.
@@ -24,7 +25,10 @@ const BEGINNING: usize = 4;
 pub struct Scrubber {
     /// Finds where spellings may begin.
     searcher: AhoCorasick,
+    /// Tells where they cannot be; there is none when a key is short.
+    sieve: Option<Sieve>,
     spellings: Vec<Bytes>,
+    shortest: usize,
     /// Whether a byte begins a spelling.
     first: [bool; 256],
     longest: usize,
@@ -68,7 +72,8 @@ impl Scrubber {
             return None;
         }
         let texts: Vec<Text> = keys.iter().flat_map(|key| spellings(key)).collect();
-        let longest = texts.iter().map(|s| s.len()).max().unwrap_or(0);
+        let lengths = || texts.iter().map(|s| s.len());
+        let (shortest, longest) = (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0));
         let mut first = [false; 256];
         texts.iter().filter_map(|s| s.first()).for_each(|&byte| first[usize::from(byte)] = true);
         let beginnings: BTreeSet<&[u8]> = texts.iter().filter_map(|s| s.get(..BEGINNING)).collect();
@@ -80,8 +85,9 @@ impl Scrubber {
         let starts = keys.iter().map(|key| &key[..BEGINNING]);
         let plain = AhoCorasick::builder().ascii_case_insensitive(true).build(starts).ok()?;
         let longest_key = keys.iter().map(|key| key.len()).max().unwrap_or(0);
-        let (keys, spellings) = kept(keys, &texts, keep);
-        Some(Self { searcher, spellings, first, longest: longest.max(longest_key * 3), plain, keys })
+        let Kept { keys, spellings, sieve } = kept(keys, &texts, keep);
+        let longest = longest.max(longest_key * 3);
+        Some(Self { searcher, sieve, spellings, shortest, first, longest, plain, keys })
     }
 
     /// Whether these bytes hold the key in one of its spellings.
@@ -95,6 +101,26 @@ impl Scrubber {
 
     /// The first spelling at or behind `from`, the longest of those that begin there.
     fn spelling(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
+        if bytes.len() < from + self.shortest {
+            return None;
+        }
+        let Some(sieve) = &self.sieve else { return self.spelling_within(bytes, from) };
+        let mut next = from;
+        while let Some(word) = sieve.next(bytes, next) {
+            // Whatever has this word in it stands in here. What begins behind it has a word of its own.
+            let begin = from.max((word + 1).saturating_sub(self.longest));
+            let end = bytes.len().min(word + self.longest);
+            let found = self.spelling_within(&bytes[..end], begin).filter(|found| found.start <= word);
+            if found.is_some() {
+                return found;
+            }
+            next = sieve.behind(word);
+        }
+        None
+    }
+
+    /// The same, by a look at every byte.
+    fn spelling_within(&self, bytes: &[u8], from: usize) -> Option<Range<usize>> {
         candidates(&self.searcher, bytes, from).find_map(|at| {
             let rest = &bytes[at..];
             let fitting = self.spellings.iter().filter(|spelling| rest.starts_with(spelling));
@@ -236,17 +262,26 @@ impl Scrub {
     }
 }
 
-/// Keys and spellings, side by side in one piece of the memory where secrets are kept.
-fn kept(keys: &[&[u8]], spellings: &[Text], keep: impl FnOnce(&[u8]) -> Bytes) -> (Vec<Bytes>, Vec<Bytes>) {
+/// What stands where secrets are kept.
+struct Kept {
+    keys: Vec<Bytes>,
+    spellings: Vec<Bytes>,
+    sieve: Option<Sieve>,
+}
+
+/// Keys, spellings and the sieve's set, side by side in one piece of that memory.
+fn kept(keys: &[&[u8]], spellings: &[Text], keep: impl FnOnce(&[u8]) -> Bytes) -> Kept {
+    let stride = sieve::stride(spellings);
+    let set = stride.map_or_else(|| room(0), |stride| sieve::set(spellings, stride));
     let all: Vec<&[u8]> = keys.iter().copied().chain(spellings.iter().map(|s| s.as_slice())).collect();
-    let mut side_by_side = room(all.iter().map(|text| text.len()).sum());
-    for text in &all {
+    let mut side_by_side = room(all.iter().map(|text| text.len()).sum::<usize>() + set.len());
+    for text in all.iter().chain([&&set[..]]) {
         side_by_side.extend_from_slice(text);
     }
     let mut rest = keep(&side_by_side);
     let mut parts: Vec<Bytes> = all.iter().map(|text| rest.split_to(text.len())).collect();
     let spellings = parts.split_off(keys.len());
-    (parts, spellings)
+    Kept { keys: parts, spellings, sieve: stride.map(|stride| Sieve::new(rest, stride)) }
 }
 
 #[cfg(test)]
@@ -319,6 +354,21 @@ mod tests {
     }
 
     proptest! {
+        /// What the sieve lets pass must be found wherever it begins, and nothing else.
+        #[test]
+        fn the_sieve_misses_nothing_that_a_look_at_every_byte_finds(
+            key in "[a-zA-Z0-9+/%\"-]{8,60}", parts in proptest::collection::vec("[a-f0-9 \"%]{0,70}", 1..6), choice in any::<usize>(),
+            from in 0usize..80,
+        ) {
+            let scrubber = Scrubber::new(&[key.as_bytes()], Bytes::copy_from_slice).unwrap();
+            let spelling = &scrubber.spellings[choice % scrubber.spellings.len()];
+            let text = parts.iter().map(String::as_bytes).collect::<Vec<_>>().join(&spelling[..]);
+            prop_assert_eq!(scrubber.spelling(&text, from), scrubber.spelling_within(&text, from.min(text.len())));
+            if parts.len() > 1 {
+                prop_assert!(scrubber.spelling(&text, 0).is_some());
+            }
+        }
+
         #[test]
         fn text_without_the_key_passes_unchanged_and_with_it_is_clean(
             parts in proptest::collection::vec("[a-f0-9]{0,30}", 1..8),

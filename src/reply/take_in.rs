@@ -145,11 +145,52 @@ struct Handle(Option<String>);
 
 impl<'de> Deserialize<'de> for Handle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(match serde_json::Value::deserialize(deserializer)? {
-            serde_json::Value::String(text) => Some(text.chars().take(64).collect()),
-            serde_json::Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }))
+        deserializer.deserialize_any(HandleVisitor)
+    }
+}
+
+struct HandleVisitor;
+
+impl<'de> Visitor<'de> for HandleVisitor {
+    type Value = Handle;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Handle, E> {
+        let end = text.char_indices().nth(64).map_or(text.len(), |(at, _)| at);
+        Ok(Handle(Some(text[..end].to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Handle, E> {
+        Ok(Handle(Some(number.to_string())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Handle, E> {
+        Ok(Handle(Some(number.to_string())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Handle, E> {
+        Ok(Handle(Some(number.to_string())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Handle, E> {
+        Ok(Handle(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Handle, E> {
+        Ok(Handle(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Handle, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Handle(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Handle, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Handle(None))
     }
 }
 
@@ -234,6 +275,13 @@ mod tests {
         let bulk = br#"{"Content":{"ProductMessages":[],"RejectedCount":3},"Success":true,"LogId":null}"#;
         let facts = envelope(bulk).unwrap();
         assert_eq!((facts.success, facts.rejected, facts.log_id), (Some(true), Some(3), None));
+        for (handle, told) in
+            [("true", None), ("[[1],{}]", None), ("{\"a\":[1]}", None), ("-7", Some("-7")), ("1.5", Some("1.5"))]
+        {
+            let body = format!("{{\"Success\":false,\"LogId\":{handle},\"RequestId\":\"{}\"}}", "é".repeat(70));
+            let facts = envelope(body.as_bytes()).unwrap();
+            assert_eq!((facts.log_id.as_deref(), facts.request_id), (told, Some("é".repeat(64))));
+        }
         assert_eq!(envelope(b"[1,2]"), None);
         assert_eq!(envelope(b"{\"Success\":"), None);
     }

@@ -29,6 +29,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 
 use self::seats::Seats;
+use crate::allocator;
 use crate::config::Listen;
 use crate::descriptors;
 use crate::gateway::Gateway;
@@ -127,7 +128,10 @@ impl Server {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let worker = worker::Worker::new(n, Arc::new(gateway()), settings.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{n}"));
-            workers.push(thread.spawn(move || runtime.block_on(worker.run(listener)))?);
+            workers.push(thread.spawn(move || {
+                allocator::spare_this_thread();
+                runtime.block_on(worker.run(listener));
+            })?);
         }
         Ok(Self { address, stop, workers })
     }

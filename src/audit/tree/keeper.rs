@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Leaf;
 use super::store::Store;
+use crate::allocator;
 use crate::descriptors::ran_out;
 
 /// From one checkpoint to the next while records come: "at least once a second", and some time to write it.
@@ -51,6 +52,8 @@ impl Keeper {
         let inbox = Arc::new(Inbox::default());
         let own = inbox.clone();
         let thread = std::thread::Builder::new().name("audit-tree".into()).spawn(move || {
+            // Hashes alone.
+            allocator::spare_this_thread();
             if let Err(error) = keep(&own, store) {
                 own.lock().failed = Some((error.kind(), error.to_string()));
             }
