@@ -176,13 +176,16 @@ fn names(line: &str, word: &str) -> bool {
     line.split(|c: char| !c.is_alphanumeric()).any(|w| w == word)
 }
 
+/// Written in two, so that this file may be looked at too.
+const UNSAFE: &str = concat!("uns", "afe");
+
 /// What the compiler cannot check must fit into one reader's head.
-fn unsafe_stays_in_one_module(source: &Source) -> Complaints {
+fn what_the_compiler_cannot_check_stays_in_one_module(source: &Source) -> Complaints {
     if source.path == "src/allocator.rs" {
         return vec![];
     }
-    let found = source.code().filter(|(_, line)| names(line, "unsafe") || line.contains("unsafe_code"));
-    found.map(|(line, _)| format!("{line}: `unsafe` outside src/allocator.rs")).collect()
+    let found = source.code().filter(|(_, line)| names(line, UNSAFE) || line.contains(concat!("uns", "afe_code")));
+    found.map(|(line, _)| format!("{line}: `{UNSAFE}` outside src/allocator.rs")).collect()
 }
 
 /// A test that does not run shows nothing, and a promise in the code is not code.
@@ -289,8 +292,8 @@ fn the_pure_tier_touches_neither_clock_nor_disk_nor_network() {
 }
 
 #[test]
-fn unsafe_code_is_in_one_module() {
-    holds(unsafe_stays_in_one_module, &rust_sources());
+fn what_the_compiler_cannot_check_is_in_one_module() {
+    holds(what_the_compiler_cannot_check_stays_in_one_module, &rust_sources());
 }
 
 #[test]
@@ -363,7 +366,11 @@ fn each_rule_can_fail() {
         (pure_files_touch_nothing, "src/policy/a.rs", "async fn f() {}\n"),
         (sockets_stay_at_the_edges, "src/gateway.rs", "use tokio::net::TcpStream;\n"),
         (backends_are_named_in_one_place, "src/gateway.rs", "use crate::vault::AgeFile;\n"),
-        (unsafe_stays_in_one_module, "src/vault/a.rs", "fn f() { unsafe { g() } }\n"),
+        (
+            what_the_compiler_cannot_check_stays_in_one_module,
+            "src/vault/a.rs",
+            concat!("fn f() { uns", "afe { g() } }\n"),
+        ),
         (leaves_nothing_for_later, "src/a.rs", &later),
         (points_nowhere_else, "docs/a.md", &place),
         (waits_for_facts, "tests/it/a.rs", &nap),
