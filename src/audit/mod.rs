@@ -24,6 +24,7 @@ mod opener;
 mod pace;
 mod pack;
 mod pen;
+mod picked;
 pub mod prove;
 mod queue;
 mod reader;

@@ -16,6 +16,7 @@ use super::boxed::{BEGINS, box_of, mark_of};
 use super::forget::INDEXES;
 use super::line::{Line, end_boxed, push_digits, push_end};
 use super::lines::Lines;
+use super::picked::Front;
 use super::segment::{SEALED, number, sync_folder};
 use super::tree::merkle::sha256;
 
@@ -23,10 +24,10 @@ use super::tree::merkle::sha256;
 const RECORDS: usize = 1024;
 const MAGIC: &[u8; 4] = b"kgs1";
 /// The mark, and five numbers of four bytes.
-const HEAD: usize = 24;
-const HASH: usize = 32;
+pub(super) const HEAD: usize = 24;
+pub(super) const HASH: usize = 32;
 /// A block's texts are not longer than this, bytes.
-const LONGEST: usize = 1 << 30;
+pub(super) const LONGEST: usize = 1 << 30;
 /// Sealing has time.
 const LEVEL: i32 = 9;
 
@@ -35,14 +36,14 @@ const LEVEL: i32 = 9;
 pub(super) struct Head {
     pub(super) records: u32,
     /// Bytes of texts; what stands behind them in the frame are the lengths of the boxes.
-    texts: u32,
-    frame: u32,
-    boxes: u32,
-    entries: u32,
+    pub(super) texts: u32,
+    pub(super) frame: u32,
+    pub(super) boxes: u32,
+    pub(super) entries: u32,
 }
 
 impl Head {
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let numbers = bytes.strip_prefix(MAGIC)?.get(..HEAD - 4)?;
         let at = |n: usize| numbers[4 * n..].first_chunk().map(|four| u32::from_be_bytes(*four));
         let head = Self { records: at(0)?, texts: at(1)?, frame: at(2)?, boxes: at(3)?, entries: at(4)? };
@@ -111,6 +112,13 @@ impl SealedFile {
         }
     }
 
+    /// What an index is to know of the block that begins there.
+    pub(super) fn front(&self, offset: u64) -> Option<Front> {
+        let at = self.blocks.binary_search_by_key(&offset, |(offset, ..)| *offset).ok()?;
+        let (_, head, first) = &self.blocks[at];
+        Some(Front::of(head, *first))
+    }
+
     /// The lines of the block that begins there, each with its newline.
     pub(super) fn block_at(&self, offset: u64, lines: &mut Vec<u8>) -> io::Result<()> {
         let at = self.blocks.binary_search_by_key(&offset, |(offset, ..)| *offset).map_err(|_| damaged())?;
@@ -122,14 +130,20 @@ impl SealedFile {
     }
 }
 
-fn damaged() -> io::Error {
+pub(super) fn damaged() -> io::Error {
     unfit("a block of the sealed segment is damaged")
+}
+
+/// A block without its hash, which is right.
+pub(super) fn content(block: &[u8]) -> Option<&[u8]> {
+    let (content, hash) = block.split_at_checked(block.len().checked_sub(HASH)?)?;
+    (sha256(content) == hash).then_some(content)
 }
 
 /// Makes lines of a block whose first record has this number. `None` when it is damaged.
 pub(super) fn open(block: &[u8], first: u64, out: &mut Vec<u8>) -> Option<()> {
-    let (content, hash) = block.split_at_checked(block.len().checked_sub(HASH)?)?;
-    let head = Head::parse(content).filter(|head| head.length() == block.len() as u64 && sha256(content) == hash)?;
+    let content = content(block)?;
+    let head = Head::parse(content).filter(|head| head.length() == block.len() as u64)?;
     let (frame, rest) = content[HEAD..].split_at_checked(head.frame as usize)?;
     let (mut boxes, mut entries) = rest.split_at_checked(head.boxes as usize)?;
     let plain = Decompressor::new().ok()?.decompress(frame, LONGEST).ok()?;
@@ -139,29 +153,41 @@ pub(super) fn open(block: &[u8], first: u64, out: &mut Vec<u8>) -> Option<()> {
         let (text, behind) = texts.split_at(end);
         texts = &behind[1..];
         if text.starts_with(b"{") {
-            let (entry, behind) = entries.split_first_chunk::<32>()?;
+            let (entry, behind) = entries.split_at_checked(HASH)?;
             entries = behind;
-            out.extend_from_slice(text);
-            push_end(out, seq, entry);
-            out.push(b'\n');
+            push_plain(out, entry, text, seq)?;
             continue;
         }
         let (length, behind) = lengths.split_first_chunk::<4>()?;
         lengths = behind;
         let (sealed, behind) = boxes.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         boxes = behind;
-        let start = out.len();
-        out.extend_from_slice(BEGINS);
-        let at = out.len();
-        out.resize(at + base64::encoded_len(sealed.len(), true)?, 0);
-        STANDARD.encode_slice(sealed, &mut out[at..]).ok()?;
-        out.push(b'"');
-        out.extend_from_slice(text);
-        out.extend_from_slice(b",\"seq\":");
-        push_digits(out, seq);
-        end_boxed(out, start);
+        push_boxed(out, sealed, text, seq)?;
     }
     (texts.is_empty() && lengths.is_empty() && boxes.is_empty() && entries.is_empty()).then_some(())
+}
+
+/// Appends the line of a plain record.
+pub(super) fn push_plain(out: &mut Vec<u8>, entry: &[u8], text: &[u8], seq: u64) -> Option<()> {
+    out.extend_from_slice(text);
+    push_end(out, seq, entry.first_chunk()?);
+    out.push(b'\n');
+    Some(())
+}
+
+/// Appends the line of a boxed one.
+pub(super) fn push_boxed(out: &mut Vec<u8>, sealed: &[u8], text: &[u8], seq: u64) -> Option<()> {
+    let start = out.len();
+    out.extend_from_slice(BEGINS);
+    let at = out.len();
+    out.resize(at + base64::encoded_len(sealed.len(), true)?, 0);
+    STANDARD.encode_slice(sealed, &mut out[at..]).ok()?;
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.extend_from_slice(b",\"seq\":");
+    push_digits(out, seq);
+    end_boxed(out, start);
+    Some(())
 }
 
 /// A block that is being made.

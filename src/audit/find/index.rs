@@ -2,7 +2,8 @@
 //!
 //! `segment-N.find` lies beside the segment. What few values are known of (integration, endpoint, status, …) is kept as
 //! *shapes*, the combinations that occur: each block names its own, so a search for several of them at once is exact. Of what
-//! every record has another value of (id, parameters, peer) each block has a Bloom filter. A file that is missing,
+//! every record has another value of (id, parameters, peer) each block has a Bloom filter, and there are some bytes for each record that
+//! say which of a block's records to look at (`rows.rs`). A file that is missing,
 //! damaged or of another segment is made anew: it can cost time, never a record. Of an encrypted segment it is an age file,
 //! `segment-N.find.age`: who cannot read the records learns nothing from it.
 
@@ -15,11 +16,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::query::Query;
+use super::rows::{Gathered, Rows};
 use super::seen::{Seen, Shape, Token, mix};
 use super::text::{Records, Segment, has_boxes};
+use crate::audit::picked::Front;
 
 /// First line of the file.
-const MAGIC: &[u8] = b"keygate-find/1\n";
+const MAGIC: &[u8] = b"keygate-find/2\n";
 /// Bytes of its last part, SHA-256 of all before.
 const SUM: usize = 32;
 
@@ -32,7 +35,7 @@ const SHAPES: usize = 8192;
 /// Stands for all others: it may be what is looked for.
 const UNKNOWN: usize = usize::MAX;
 
-/// Second line of the file. The blocks' filters stand behind it, in order.
+/// Second line of the file. Behind it stand, in their order, each block's filter and what is known of its records.
 #[derive(Deserialize, Serialize)]
 struct Head {
     /// Number of the segment.
@@ -57,12 +60,19 @@ struct Block {
     shapes: Vec<usize>,
     /// Bytes of the filter.
     filter: usize,
+    /// Lines that something is known of: all, or none where that does not fit.
+    rows: usize,
+    /// Of a sealed block.
+    front: Option<Front>,
 }
 
 /// Where a block lies in its segment.
 pub(super) struct Place {
     pub(super) offset: u64,
     pub(super) length: usize,
+    pub(super) front: Option<Front>,
+    /// Places in it of the lines that may be looked for; `None` for all.
+    pub(super) rows: Option<Vec<usize>>,
 }
 
 /// The index of a segment.
@@ -70,7 +80,7 @@ pub(super) struct Index {
     /// Whether some of its records are encrypted: then it must not be read by others either.
     pub(super) secret: bool,
     head: Head,
-    filters: Vec<u8>,
+    body: Vec<u8>,
 }
 
 /// Where the index of a segment lies, and where it does if it is encrypted.
@@ -87,24 +97,34 @@ impl Index {
         go_on: impl Fn() -> bool,
     ) -> io::Result<Option<Self>> {
         let head = Head { segment: number, length: segment.length()?, shapes: Vec::new(), blocks: Vec::new() };
-        let mut index = Self { secret: false, head, filters: Vec::new() };
+        let mut index = Self { secret: false, head, body: Vec::new() };
         let (mut shapes, mut blocks) = (Shapes::default(), segment.blocks());
         while let Some((offset, text)) = blocks.next()? {
             if !go_on() {
                 return Ok(None);
             }
             index.secret |= has_boxes(text);
-            index.add((offset, text.len()), records.open(text)?, &mut shapes);
+            let length = text.len();
+            index.add((offset, length), records.open(text)?, &mut shapes);
+        }
+        for block in &mut index.head.blocks {
+            block.front = segment.front(block.offset);
         }
         index.head.shapes = shapes.known;
         Ok(Some(index))
     }
 
     fn add(&mut self, (offset, length): (u64, usize), text: &[u8], shapes: &mut Shapes) {
-        let (mut tokens, mut own) = (Vec::new(), Vec::new());
+        let (mut tokens, mut own, mut gathered) = (Vec::new(), Vec::new(), Gathered::default());
         let (mut numbers, mut times) = ((u64::MAX, 0), None);
-        for seen in text.split(|byte| *byte == b'\n').filter_map(Seen::read) {
-            own.push(shapes.place(&seen.shape()));
+        for line in text.strip_suffix(b"\n").unwrap_or(text).split(|byte| *byte == b'\n') {
+            let Some(seen) = Seen::read(line) else {
+                gathered.push(None);
+                continue;
+            };
+            let shape = shapes.place(&seen.shape());
+            own.push(shape);
+            gathered.push(Some((&seen, shape)));
             tokens.extend(Token::all(&seen));
             numbers = (seen.seq.min(numbers.0), seen.seq.max(numbers.1));
             if let Some(time) = seen.time().map(Timestamp::as_millisecond) {
@@ -115,8 +135,10 @@ impl Index {
         own.sort_unstable();
         own.dedup();
         let filter = filter(tokens);
-        self.head.blocks.push(Block { offset, length, numbers, times, shapes: own, filter: filter.len() });
-        self.filters.extend_from_slice(&filter);
+        self.body.extend_from_slice(&filter);
+        let rows = gathered.bytes(&own, &mut self.body);
+        let filter = filter.len();
+        self.head.blocks.push(Block { offset, length, numbers, times, shapes: own, filter, rows, front: None });
     }
 
     /// The file's bytes.
@@ -124,7 +146,7 @@ impl Index {
         let mut bytes = MAGIC.to_vec();
         serde_json::to_writer(&mut bytes, &self.head)?;
         bytes.push(b'\n');
-        bytes.extend_from_slice(&self.filters);
+        bytes.extend_from_slice(&self.body);
         let sum = digest(&SHA256, &bytes);
         bytes.extend_from_slice(sum.as_ref());
         Ok(bytes)
@@ -137,30 +159,57 @@ impl Index {
             return None;
         }
         let rest = told.strip_prefix(MAGIC)?;
-        let (head, filters) = rest.split_at(memchr::memchr(b'\n', rest)?);
+        let (head, body) = rest.split_at(memchr::memchr(b'\n', rest)?);
         let head: Head = serde_json::from_slice(head).ok()?;
-        let filters = filters[1..].to_vec();
-        let filled = head.blocks.iter().try_fold(0usize, |sum, block| sum.checked_add(block.filter));
-        let whole = filled == Some(filters.len());
-        (whole && head.segment == number && head.length == length).then_some(Self { secret, head, filters })
+        let index = Self { secret, head, body: body[1..].to_vec() };
+        let mut rest = &*index.body;
+        for block in &index.head.blocks {
+            (_, _, rest) = block.parts(rest)?;
+        }
+        (rest.is_empty() && index.head.segment == number && index.head.length == length).then_some(index)
     }
 
     /// The blocks that may have records that are looked for.
     pub(super) fn places(&self, query: &Query) -> Vec<Place> {
         let fits: Vec<bool> = self.head.shapes.iter().map(|shape| query.fits_shape(shape)).collect();
-        let mut filters = self.filters.as_slice();
-        let mut places = Vec::new();
+        let (mut rest, mut places) = (&*self.body, Vec::new());
         for block in &self.head.blocks {
-            let (filter, rest) = filters.split_at_checked(block.filter).unwrap_or((filters, &[]));
-            filters = rest;
-            if block.shapes.iter().any(|shape| fits.get(*shape).copied().unwrap_or(true))
-                && query.fits_times(block.times)
-                && query.fits_block(block.numbers, |token| has(filter, token))
+            let Some((filter, rows, behind)) = block.parts(rest) else { break };
+            rest = behind;
+            let own: Vec<bool> = block.shapes.iter().map(|shape| fits.get(*shape).copied().unwrap_or(true)).collect();
+            if !own.contains(&true)
+                || !query.fits_times(block.times)
+                || !query.fits_block(block.numbers, |token| has(filter, token))
             {
-                places.push(Place { offset: block.offset, length: block.length });
+                continue;
+            }
+            let rows = (block.rows > 0).then(|| block.may_be(&rows, &own, query));
+            if rows.as_ref().is_none_or(|rows| !rows.is_empty()) {
+                let Block { offset, length, front, .. } = *block;
+                places.push(Place { offset, length, front, rows });
             }
         }
         places
+    }
+}
+
+impl Block {
+    /// Its part of an index's body: the filter, what is known of its records, and what stands behind.
+    fn parts<'a>(&self, body: &'a [u8]) -> Option<(&'a [u8], Rows<'a>, &'a [u8])> {
+        let (filter, rest) = body.split_at_checked(self.filter)?;
+        let (rows, rest) = Rows::read(self.rows, rest)?;
+        Some((filter, rows, rest))
+    }
+
+    /// The lines that may be looked for; `own` says it of its shapes.
+    fn may_be(&self, rows: &Rows<'_>, own: &[bool], query: &Query) -> Vec<usize> {
+        let marked = |marks: Option<&[u8]>| marks.is_none_or(|marks| query.fits_marks(marks));
+        let mut found = rows.may_be(own, query.asks_for_marks().then_some(marked));
+        let (first, last) = self.numbers;
+        if last.checked_sub(first).is_some_and(|more| more + 1 == self.rows as u64) {
+            found.retain(|row| query.fits_number(first + *row as u64));
+        }
+        found
     }
 }
 

@@ -3,6 +3,7 @@
 mod index;
 mod indexer;
 mod query;
+mod rows;
 mod seen;
 mod text;
 #[cfg(test)]
@@ -10,7 +11,7 @@ mod tests;
 
 use std::fs;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -25,7 +26,7 @@ use index::Index;
 pub use indexer::Indexer;
 pub use query::{Named, Query, Wanted};
 pub use seen::Field;
-use text::{Records, Segment, length};
+use text::{Picked, Records, Segment, length};
 
 /// Records that were found in a segment whose turn has not come are handed over in pieces of this size, bytes.
 const HITS: usize = 64 * 1024;
@@ -33,6 +34,10 @@ const HITS: usize = 64 * 1024;
 const WAITING: usize = 16;
 /// What is left on the disk is for records: no index takes of the last so many bytes.
 const ROOM: u64 = 16 << 20;
+/// The last segment is read in parts of this size, bytes.
+const PART: u64 = if cfg!(test) { 3000 } else { 4 << 20 };
+/// Blocks that the system is told of before they are read.
+const AHEAD: usize = 32;
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(250);
 
@@ -78,7 +83,9 @@ struct Search<'a> {
     query: &'a Query,
     by_index: bool,
     segments: &'a [PathBuf],
-    /// Place of the segment whose hits are told at the moment.
+    /// The last segment may be written to and has no index; it is read in parts, so that every thread has some.
+    parts: Vec<Range<u64>>,
+    /// Place of the segment, or part, whose hits are told at the moment.
     turn: AtomicUsize,
     done: AtomicU64,
     indexing: AtomicUsize,
@@ -112,6 +119,7 @@ pub fn find(
         query,
         by_index: how.by_index,
         segments: &segments,
+        parts: parts(segments.last()),
         turn: AtomicUsize::new(0),
         done: AtomicU64::new(0),
         indexing: AtomicUsize::new(0),
@@ -122,7 +130,7 @@ pub fn find(
         Progress { done: search.done.load(Ordering::Relaxed), all, indexing }
     };
     std::thread::scope(|scope| {
-        let threads = how.threads.clamp(1, segments.len().max(1));
+        let threads = how.threads.clamp(1, search.places().max(1));
         let begin = |first: usize| {
             let (to, from) = sync_channel(WAITING);
             let search = &search;
@@ -145,7 +153,7 @@ impl Search<'_> {
         progress: impl Fn() -> Progress,
     ) -> Result<ControlFlow<(), End>, ReadError> {
         let mut end = End::default();
-        for (place, path) in self.segments.iter().enumerate() {
+        for place in 0..self.places() {
             self.turn.store(place, Ordering::Relaxed);
             loop {
                 match threads[place % threads.len()].recv_timeout(TELL) {
@@ -156,14 +164,14 @@ impl Search<'_> {
                         }
                     }
                     Ok(Message::End(next_seq)) => {
-                        end = End { next_seq };
+                        end.next_seq = end.next_seq.max(next_seq);
                         break;
                     }
                     Ok(Message::Failed(error)) => return Err(error),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => {
                         let source = io::Error::other("the thread that searched it ended");
-                        return Err(ReadError { path: path.clone(), source });
+                        return Err(ReadError { path: self.path(place).clone(), source });
                     }
                 }
                 if told(Told::Progress(progress())).is_break() {
@@ -178,12 +186,12 @@ impl Search<'_> {
     fn run(&self, first: usize, threads: usize, to: &SyncSender<Message>) {
         let records = Records::of(self.directory, self.identity);
         let mut hits = Hits { search: self, place: first, to, records, lines: Vec::new() };
-        for place in (first..self.segments.len()).step_by(threads) {
+        for place in (first..self.places()).step_by(threads) {
             hits.place = place;
             let told = match self.segment(place, &mut hits) {
                 Ok(next_seq) => hits.flush().is_continue() && to.send(Message::End(next_seq)).is_ok(),
                 Err(source) => {
-                    let path = self.segments[place].clone();
+                    let path = self.path(place).clone();
                     to.send(Message::Failed(ReadError { path, source })).is_ok()
                 }
             };
@@ -193,14 +201,26 @@ impl Search<'_> {
         }
     }
 
-    /// Searches a segment; the number behind its last record.
+    /// How many segments and parts of the last one there are.
+    fn places(&self) -> usize {
+        (self.segments.len() + self.parts.len()).saturating_sub(1)
+    }
+
+    /// The segment at a place.
+    fn path(&self, place: usize) -> &PathBuf {
+        &self.segments[place.min(self.segments.len() - 1)]
+    }
+
+    /// Searches a segment, or a part of the last one; the number behind its last record.
     fn segment(&self, place: usize, hits: &mut Hits<'_>) -> io::Result<u64> {
-        let path = &self.segments[place];
-        // The last one may be written to.
+        let path = self.path(place);
         let next = self.segments.get(place + 1);
+        let part = (place + 1).checked_sub(self.segments.len()).and_then(|part| self.parts.get(part));
+        let whole = 0..u64::MAX;
         let searched = match next.filter(|_| self.by_index) {
             Some(next) => self.by_index(path, hits).map(|()| number(next)),
-            None => Segment::open(path).and_then(|segment| self.through(number(path), &segment, hits)),
+            None => Segment::open(path)
+                .and_then(|segment| self.through(number(path), &segment, part.unwrap_or(&whole), hits)),
         };
         match (searched, next) {
             // It went by its age or the log's size: what is kept is what is searched.
@@ -211,9 +231,9 @@ impl Search<'_> {
         }
     }
 
-    /// Reads all of a segment.
-    fn through(&self, first: u64, segment: &Segment, hits: &mut Hits<'_>) -> io::Result<u64> {
-        let (mut next_seq, mut blocks, mut done) = (first, segment.blocks(), 0);
+    /// Reads all lines of a segment that begin in that part.
+    fn through(&self, first: u64, segment: &Segment, part: &Range<u64>, hits: &mut Hits<'_>) -> io::Result<u64> {
+        let (mut next_seq, mut blocks, mut done) = (first, segment.part(part)?, part.start);
         while let Some((offset, text)) = blocks.next()? {
             self.done.fetch_add(offset - done, Ordering::Relaxed);
             done = offset;
@@ -225,7 +245,7 @@ impl Search<'_> {
                 break;
             }
         }
-        self.done.fetch_add(segment.length()?.saturating_sub(done), Ordering::Relaxed);
+        self.done.fetch_add(segment.length()?.min(part.end).saturating_sub(done), Ordering::Relaxed);
         Ok(next_seq)
     }
 
@@ -235,15 +255,15 @@ impl Search<'_> {
         let Some(index) = self.index(path, length, &mut hits.records)? else { return Ok(()) };
         let places = index.places(self.query);
         if !places.is_empty() {
-            let segment = Segment::open(path)?;
-            if segment.length()? != length {
-                // It was sealed just now, and its blocks lie elsewhere.
-                return self.through(number(path), &segment, hits).map(drop);
-            }
-            let mut text = Vec::new();
-            for place in places {
-                segment.read(place.offset, place.length, &mut text)?;
-                hits.among(&text)?;
+            let Some(mut segment) = Picked::open(path, length)? else {
+                return self.through(number(path), &Segment::open(path)?, &(0..u64::MAX), hits).map(drop);
+            };
+            places.iter().take(AHEAD).for_each(|place| segment.expect(place));
+            for (n, place) in places.iter().enumerate() {
+                if let Some(place) = places.get(n + AHEAD) {
+                    segment.expect(place);
+                }
+                hits.among(segment.read(place)?)?;
                 if hits.in_turn().is_break() {
                     break;
                 }
@@ -268,6 +288,15 @@ impl Search<'_> {
         }
         Ok(made)
     }
+}
+
+/// The parts of a segment that may be written to. All but the last one have their whole lines by now: what is written while they are
+/// read is the last one's, so that nothing between two of them is missed.
+fn parts(segment: Option<&PathBuf>) -> Vec<Range<u64>> {
+    let Some(path) = segment else { return Vec::new() };
+    // One that cannot be read is told when it is searched.
+    let count = text::written(path).unwrap_or(0).div_ceil(PART).max(1);
+    (0..count).map(|n| n * PART..if n + 1 == count { u64::MAX } else { (n + 1) * PART }).collect()
 }
 
 /// The index that lies beside a segment of that length.

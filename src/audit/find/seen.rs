@@ -161,8 +161,17 @@ impl Token {
 
     /// All of a record.
     pub(super) fn all<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = Self> + 's {
-        let id = seen.id().map(Self::of_id);
-        id.into_iter().chain(seen.peer().map(Self::of_peer)).chain(seen.params().map(Self::of_param))
+        seen.id().map(Self::of_id).into_iter().chain(Self::shared(seen))
+    }
+
+    /// Those that other records may have as well.
+    pub(super) fn shared<'s>(seen: &'s Seen<'_>) -> impl Iterator<Item = Self> + 's {
+        seen.peer().map(Self::of_peer).into_iter().chain(seen.params().map(Self::of_param))
+    }
+
+    /// A byte of it; filters go by the other end.
+    pub(super) fn mark(self) -> u8 {
+        self.0.to_le_bytes()[0]
     }
 }
 

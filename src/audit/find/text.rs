@@ -3,11 +3,17 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::fs::{Advice, fadvise};
+
+use super::index::Place;
 use crate::audit::boxed::BEGINS;
 use crate::audit::opener::Opener;
+use crate::audit::picked::{Front, Picker};
 use crate::audit::recipients::Identity;
 use crate::audit::sealed::SealedFile;
 use crate::audit::segment::{SEALED, is_sealed};
@@ -44,28 +50,112 @@ impl Segment {
         }
     }
 
-    /// The lines of a block that lies there, each with its newline.
-    pub(super) fn read(&self, offset: u64, length: usize, text: &mut Vec<u8>) -> io::Result<()> {
+    /// What an index is to know of the block that begins there, where that saves time.
+    pub(super) fn front(&self, offset: u64) -> Option<Front> {
         match self {
-            Self::Live(file) => {
-                let end = offset.checked_add(length as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
-                if end > file.metadata()?.len() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                text.resize(length, 0);
-                file.read_exact_at(text, offset)
-            }
-            Self::Sealed(file) => file.block_at(offset, text),
+            Self::Live(_) => None,
+            Self::Sealed(file) => file.front(offset),
         }
     }
 
     /// All blocks in order. Of a segment that is being written, those that are there by now.
     pub(super) fn blocks(&self) -> Blocks<'_> {
         match self {
-            Self::Live(file) => Blocks::Live(Walk { file, start: 0, text: Vec::new(), given: 0, ended: false }),
+            Self::Live(file) => {
+                Blocks::Live(Walk { file, start: 0, text: Vec::new(), given: 0, below: u64::MAX, ended: false })
+            }
             Self::Sealed(file) => Blocks::Sealed(file, 0, Vec::new()),
         }
     }
+
+    /// The same, of the lines that begin in this part of the file. One that was sealed has a single part, which begins at 0.
+    pub(super) fn part(&self, part: &Range<u64>) -> io::Result<Blocks<'_>> {
+        let Self::Live(file) = self else {
+            return Ok(if part.start == 0 { self.blocks() } else { Blocks::None });
+        };
+        let mut walk = Walk { file, start: part.start, text: Vec::new(), given: 0, below: part.end, ended: false };
+        walk.pass_over_begun_line()?;
+        Ok(Blocks::Live(walk))
+    }
+}
+
+/// A segment whose index says which lines may be looked for.
+pub(super) struct Picked {
+    file: File,
+    picker: Picker,
+    text: Vec<u8>,
+    lines: Vec<u8>,
+}
+
+impl Picked {
+    /// Opens it; `None` when it is not as long as the index says: it was sealed just now, and its blocks lie elsewhere.
+    pub(super) fn open(path: &Path, length: u64) -> io::Result<Option<Self>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_sealed(path) => {
+                File::open(path.with_extension(SEALED))
+            }
+            file => file,
+        }?;
+        let same = file.metadata()?.len() == length;
+        Ok(same.then_some(Self { file, picker: Picker::new()?, text: Vec::new(), lines: Vec::new() }))
+    }
+
+    /// Tells the system what will be read soon.
+    pub(super) fn expect(&self, place: &Place) {
+        let wanted = place.rows.as_ref().map_or(usize::MAX, Vec::len);
+        let length = place.front.map_or(place.length, |front| front.at_first(wanted));
+        let _ = fadvise(&self.file, place.offset, NonZeroU64::new(length as u64), Advice::WillNeed);
+    }
+
+    /// The lines at a place, each with its newline.
+    pub(super) fn read(&mut self, place: &Place) -> io::Result<&[u8]> {
+        let Self { file, picker, text, lines } = self;
+        lines.clear();
+        if let Some(front) = place.front {
+            match &place.rows {
+                Some(rows) => picker.pick(file, (place.offset, front), rows, lines)?,
+                None => picker.all(file, (place.offset, front), lines)?,
+            }
+            return Ok(lines);
+        }
+        let end = place.offset.checked_add(place.length as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+        if end > file.metadata()?.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        text.resize(place.length, 0);
+        file.read_exact_at(text, place.offset)?;
+        let Some(rows) = &place.rows else { return Ok(text) };
+        let (mut begin, mut rows) = (0, rows.iter().peekable());
+        for (row, end) in memchr::memchr_iter(b'\n', text).enumerate() {
+            if rows.next_if_eq(&&row).is_some() {
+                lines.extend_from_slice(&text[begin..=end]);
+            }
+            begin = end + 1;
+        }
+        Ok(lines)
+    }
+}
+
+/// Where the whole lines of a segment end, by now; 0 of one that was sealed since it was listed.
+pub(super) fn written(path: &Path) -> io::Result<u64> {
+    if is_sealed(path) {
+        return Ok(0);
+    }
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        file => file?,
+    };
+    let (mut end, mut piece) = (file.metadata()?.len(), Vec::new());
+    while end > 0 {
+        let begin = end.saturating_sub(PIECE as u64);
+        piece.resize(usize::try_from(end - begin).unwrap_or(PIECE), 0);
+        file.read_exact_at(&mut piece, begin)?;
+        if let Some(at) = memchr::memrchr(b'\n', &piece) {
+            return Ok(begin + at as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
 }
 
 /// Bytes of a segment's file, also when it was sealed since it was listed.
@@ -81,12 +171,14 @@ pub(super) fn length(path: &Path) -> io::Result<u64> {
 pub(super) enum Blocks<'a> {
     Live(Walk<'a>),
     Sealed(&'a SealedFile, usize, Vec<u8>),
+    None,
 }
 
 impl Blocks<'_> {
     /// Where the next block begins, and its whole lines; `None` behind the last one.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         match self {
+            Self::None => Ok(None),
             Self::Live(walk) => walk.next(),
             Self::Sealed(file, n, text) => {
                 let Some(offset) = file.offset(*n)? else { return Ok(None) };
@@ -106,6 +198,8 @@ pub(super) struct Walk<'a> {
     text: Vec<u8>,
     /// Bytes at the beginning of `text` that were handed out.
     given: usize,
+    /// Lines that begin there or behind it are somebody else's.
+    below: u64,
     /// Whether nothing stands behind `text`.
     ended: bool,
 }
@@ -116,7 +210,7 @@ impl Walk<'_> {
         self.start += self.given as u64;
         self.given = 0;
         let (mut seen, mut lines) = (0, 0);
-        while lines < BLOCK {
+        while lines < BLOCK && self.start + (self.given as u64) < self.below {
             match memchr::memchr(b'\n', &self.text[seen..]) {
                 Some(at) => {
                     seen += at + 1;
@@ -131,6 +225,25 @@ impl Walk<'_> {
             }
         }
         Ok((lines > 0).then_some((self.start, &self.text[..self.given])))
+    }
+
+    /// A line that begins before a part is not of it.
+    fn pass_over_begun_line(&mut self) -> io::Result<()> {
+        let Some(before) = self.start.checked_sub(1) else { return Ok(()) };
+        self.start = before;
+        loop {
+            match memchr::memchr(b'\n', &self.text) {
+                Some(at) => {
+                    self.given = at + 1;
+                    return Ok(());
+                }
+                None if self.ended => {
+                    self.given = self.text.len();
+                    return Ok(());
+                }
+                None => self.fill()?,
+            }
+        }
     }
 
     /// Reads on, up to the end or to zeros: no record has one.
