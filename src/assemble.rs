@@ -31,7 +31,7 @@ use crate::sink::{self, NoSink, Sinks};
 use crate::vault::{KeyRing, Refresher, private_file};
 use arc_swap::ArcSwap;
 use clients::{ClientParts, upstreams};
-pub use trial::{note_alone, try_key};
+pub use trial::{note_alone, prune_alone, try_key};
 pub use vaults::{Chosen, chosen, inspect as inspect_vault, to_look_at};
 
 /// A second signal this soon after the first is the same one, delivered to the process and to its group.

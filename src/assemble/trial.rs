@@ -1,10 +1,13 @@
-//! What `credential rotate` needs besides the vault: what an upstream says to a key, and a record where no gate runs.
+//! What commands need of a gate: what an upstream says to a key, and where no gate runs, a record and retention.
+
+use std::time::SystemTime;
 
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
 use super::clients::{ClientParts, upstreams};
 use super::open_log;
+use crate::audit::{self, Due, Log, Retention};
 use crate::cli::report::Failure;
 use crate::config::Config;
 use crate::gateway::note_event;
@@ -33,13 +36,32 @@ pub fn try_key(config: &Config, upstream: usize, credential: &Credential, path: 
 
 /// Puts an event on record while no gate runs: the log is opened and sealed for it as by a gate that lives for a moment.
 pub fn note_alone(config: &Config, code: &'static str, detail: String) -> Result<(), Failure> {
+    with_log(config, |log, runtime| {
+        runtime.block_on(note_event(log, code, detail)).map(drop).map_err(|error| cannot_write().because(error))
+    })
+}
+
+/// Removes what retention does not keep while no gate runs.
+pub fn prune_alone(config: &Config, retention: Retention) -> Result<Option<Due>, Failure> {
+    with_log(config, |log, _| {
+        audit::remove_old(&config.audit.directory, log, retention, SystemTime::now())
+            .map_err(|error| Failure::new("old segments cannot be removed").because(error))
+    })
+}
+
+fn with_log<T>(config: &Config, what: impl FnOnce(&Log, &Runtime) -> Result<T, Failure>) -> Result<T, Failure> {
     let (log, recovered) = open_log(config)?;
-    let failed = |error| Failure::new("cannot write the audit log").because(error);
     let runtime = runtime()?;
-    for (code, detail) in recovered.into_iter().map(|text| ("recovered", text)).chain([(code, detail)]) {
-        runtime.block_on(note_event(&log, code, detail)).map_err(failed)?;
+    if let Some(detail) = recovered {
+        runtime.block_on(note_event(&log, "recovered", detail)).map_err(|error| cannot_write().because(error))?;
     }
-    log.seal().map_err(|error| Failure::new("cannot seal the audit log").because(error))
+    let done = what(&log, &runtime)?;
+    log.seal().map_err(|error| Failure::new("cannot seal the audit log").because(error))?;
+    Ok(done)
+}
+
+fn cannot_write() -> Failure {
+    Failure::new("cannot write the audit log")
 }
 
 fn runtime() -> Result<Runtime, Failure> {

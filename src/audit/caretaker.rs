@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::lines::finished;
-use super::retain::{Retention, bury, clear, removed};
+use super::retain::{Due, Retention, bury, clear, removed};
 use super::sealed::{seal, unseal};
 use super::segment::{is_sealed, list};
 use super::{Closed, Event, Kind, Log, Record, forget};
@@ -75,7 +75,7 @@ fn look_after(directory: &Path, log: &Log, retention: Retention, ordered: &Recei
                 removed.map_err(|error| ("old segments cannot be removed", error))
             });
         match looked {
-            Ok(()) => told.clear(),
+            Ok(_) => told.clear(),
             Err((what, error)) => {
                 // The same trouble each second is told once.
                 let now = error.to_string();
@@ -109,13 +109,13 @@ fn seal_finished(directory: &Path, unfit: &mut BTreeSet<PathBuf>) -> io::Result<
     Ok(sealed)
 }
 
-/// Removes what retention does not keep: on record first, then the tombstone, then the files.
-pub(super) fn remove_old(directory: &Path, log: &Log, retention: Retention, now: SystemTime) -> io::Result<()> {
-    let Some(key) = log.key() else { return Ok(()) };
+/// Removes what retention does not keep: on record first, then the tombstone, then the files. The caller writes the log.
+pub fn remove_old(directory: &Path, log: &Log, retention: Retention, now: SystemTime) -> io::Result<Option<Due>> {
+    let Some(key) = log.key() else { return Ok(None) };
     let before = removed(directory, key.verifier())?.map_err(io::Error::other)?;
     clear(directory, before)?;
     let Some(due) = retention.due(directory, key.verifier(), now)?.filter(|due| due.end > before) else {
-        return Ok(());
+        return Ok(None);
     };
     let detail = format!("records {before} to {} are removed by retention: {}", due.end - 1, due.why);
     tracing::info!(detail, "retention");
@@ -123,7 +123,8 @@ pub(super) fn remove_old(directory: &Path, log: &Log, retention: Retention, now:
     record.event = Some(Event { code: "removed", detail });
     durable(log, &record).map_err(io::Error::other)?;
     bury(directory, key, due.end)?;
-    clear(directory, due.end).map(drop)
+    clear(directory, due.end)?;
+    Ok(Some(due))
 }
 
 /// Puts on record what a command has forgotten. The keys that the gate holds in memory may be among the destroyed ones: they go,

@@ -18,6 +18,7 @@ use super::recipients::{Identity, Recipients, encrypt};
 use super::salt::{FOLDER, SaltFiles};
 use super::segment::{list, number, sync_folder};
 use super::{Follow, KeyedHash, ReadError};
+use crate::config::show_count;
 use crate::vault::private_file;
 
 /// What was forgotten and is not on record yet.
@@ -147,7 +148,9 @@ impl Erasure {
     pub fn told(&self) -> Vec<String> {
         let one = |runs: &[(u64, u64)]| {
             let count: u64 = runs.iter().map(|(first, last)| last - first + 1).sum();
-            let mut text = format!("{count} records were forgotten, reason: {}; their numbers:", self.reason);
+            let (were, numbers) = if count == 1 { ("was", "its number") } else { ("were", "their numbers") };
+            let mut text =
+                format!("{} {were} forgotten, reason: {}; {numbers}:", show_count(count, "record"), self.reason);
             for (first, last) in runs {
                 let _ = if first == last { write!(text, " {first}") } else { write!(text, " {first}-{last}") };
             }

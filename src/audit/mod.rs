@@ -51,7 +51,7 @@ mod tests;
 use std::io;
 
 pub use again::{Again, Reopen, Reserve};
-pub use caretaker::{Caretaker, seal_all, unseal_all};
+pub use caretaker::{Caretaker, remove_old, seal_all, unseal_all};
 pub use closed::{Closed, Trouble};
 pub use hash::{KeyedHash, ParamHasher};
 pub use opener::{Opener, Shut};
@@ -62,7 +62,7 @@ pub use recipients::{Identity, IdentityError, Recipients};
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
 pub use recover::{Recovered, Torn, open, open_from};
 pub use resume::Resume;
-pub use retain::Retention;
+pub use retain::{Due, Retention};
 pub use segment::{Directory, Disk, OpenError, SegmentFile};
 pub use tree::note::{SigningKey, VerifierKey};
 pub use verify::{Finding, Known, Missing, Report, verify, verify_bytes};

@@ -13,6 +13,7 @@ use super::salt::{FOLDER, first_of};
 use super::segment::{list, number, sync_folder};
 use super::tree::note::{Checkpoint, Note, SigningKey, VerifierKey};
 use super::tree::store::CHECKPOINT;
+use crate::config::show_count;
 use crate::vault::private_file;
 
 /// The tombstone.
@@ -48,16 +49,20 @@ pub(super) fn removed(directory: &Path, key: &VerifierKey) -> io::Result<Result<
 }
 
 /// Segments that are due: how many records go with them, and why.
-pub(super) struct Due {
-    /// The number behind the last record that goes.
-    pub(super) end: u64,
-    /// For people.
-    pub(super) why: String,
+pub struct Due {
+    /// The number of the first record that goes.
+    pub first: u64,
+    /// The number behind the last one.
+    pub end: u64,
+    /// Bytes of the segments.
+    pub bytes: u64,
+    /// How many by age and size, for people.
+    pub why: String,
 }
 
 impl Retention {
     /// What is due. The last segment is written to and stays, and so does what no checkpoint was signed for.
-    pub(super) fn due(self, directory: &Path, key: &VerifierKey, now: SystemTime) -> io::Result<Option<Due>> {
+    pub fn due(self, directory: &Path, key: &VerifierKey, now: SystemTime) -> io::Result<Option<Due>> {
         if self.keep_for.is_none() && self.keep_size.is_none() {
             return Ok(None);
         }
@@ -67,7 +72,7 @@ impl Retention {
         let note = fs::read_to_string(directory.join(CHECKPOINT))?;
         let signed = Checkpoint::open(&note, key).map_err(io::Error::other)?.size;
         let mut size: u64 = facts.iter().map(|(length, _)| length).sum();
-        let (mut due, mut old, mut large) = (None, 0, 0);
+        let (mut due, mut old, mut large, mut bytes) = (None, 0, 0, 0);
         for ((length, modified), next) in facts.iter().zip(segments.iter().skip(1)) {
             let age = modified.as_ref().ok().and_then(|modified| now.duration_since(*modified).ok());
             let is_old = self.keep_for.is_some_and(|keep| age.is_some_and(|age| age > keep));
@@ -77,10 +82,12 @@ impl Retention {
             }
             (old, large) = (old + u64::from(is_old), large + u64::from(is_over && !is_old));
             size -= length;
+            bytes += length;
             due = Some(number(next));
         }
-        let why = format!("{old} segments by age, {large} by size");
-        Ok(due.map(|end| Due { end, why }))
+        let first = segments.first().map_or(0, |path| number(path));
+        let why = format!("{} by age, {large} by size", show_count(old, "segment"));
+        Ok(due.map(|end| Due { first, end, bytes, why }))
     }
 }
 

@@ -37,7 +37,7 @@ pub use integration::parse_moment;
 pub use minimal::minimal;
 pub use nearest::nearest;
 pub use problem::{Problem, Problems, Wrong};
-pub use quantity::{parse_duration, parse_quota, parse_size, show_duration, show_size};
+pub use quantity::{parse_duration, parse_quota, parse_size, show_count, show_duration, show_size};
 pub use rules::resolve_scopes;
 pub use sink::{Sink, SinkPlace};
 pub use url::base_url;

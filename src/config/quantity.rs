@@ -51,6 +51,11 @@ pub fn show_duration(duration: Duration) -> String {
     format!("{}{}", millis / u128::from(*unit), names[0])
 }
 
+/// `1 record`, `2 records`.
+pub fn show_count(count: u64, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Reads `512B`, `64KiB`, `10MiB`, `1GiB`: bytes, more than zero.
 pub fn parse_size(text: &str) -> Result<u64, Wrong> {
     let remedy = "write a whole number and a unit of 1024: `512B`, `64KiB`, `10MiB`, `1GiB`";

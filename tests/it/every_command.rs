@@ -8,7 +8,7 @@ use crate::harness::secrets::Secrets;
 use crate::harness::{Merchant, Proxy, random_hex};
 
 /// How each command is run here, one line per way: arguments with `CONFIG` in front of them, `DIR` for an empty folder.
-const PLANS: [(&str, &[&str]); 26] = [
+const PLANS: [(&str, &[&str]); 27] = [
     (
         "init",
         &["init DIR/new --upstream https://acme.channelengine.net/api", "init DIR/new --upstream https://x.example"],
@@ -67,6 +67,7 @@ const PLANS: [(&str, &[&str]); 26] = [
             "audit export --verify KEYFILE",
         ],
     ),
+    ("audit prune", &["audit prune", "audit prune --keep-for 1d --dry-run", "audit prune --keep-size KEY"]),
     (
         "audit forget",
         &[

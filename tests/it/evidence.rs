@@ -101,6 +101,36 @@ fn two_verifiers_agree_on_a_log_that_lost_its_beginning_to_retention() {
     assert!(!kept.verdict(&folder, false).unwrap().complete, "without its tombstone nobody misses the beginning");
 }
 
+#[test]
+fn two_verifiers_agree_on_a_log_that_was_pruned_while_no_gate_ran() {
+    let mut kept = Kept::new();
+    let folder = kept.proxy.audit().directory().to_owned();
+    let segments = kept.proxy.audit().segments();
+    let unsaid = kept.proxy.keygate(&["audit", "prune"], b"");
+    assert_eq!(unsaid.code, Some(2), "{}", unsaid.stderr);
+    let prune = ["audit", "prune", "--keep-size", "64KiB"];
+    kept.proxy.run();
+    let running = kept.proxy.keygate(&prune, b"");
+    assert!(running.code == Some(1) && running.stderr.contains("a gate writes this log"), "{}", running.stderr);
+    kept.proxy.stop();
+    let dry = kept.proxy.keygate(&[&prune[..], &["--dry-run"]].concat(), b"").ok();
+    assert!(dry.starts_with("records 0 to ") && dry.ends_with("nothing was changed\n"), "{dry}");
+    assert!(kept.proxy.audit().segments().len() >= segments.len() && !folder.join("removed").exists());
+    let done = kept.proxy.keygate(&prune, b"").ok();
+    assert!(done.starts_with("records 0 to ") && done.contains(" are removed, "), "{done}");
+    assert!(kept.proxy.audit().segments().len() < segments.len());
+    let Some(verdict) = kept.verdict(&folder, true) else { return };
+    assert!(verdict.complete && verdict.code == Some(0), "{verdict:?}");
+    let again = kept.proxy.keygate(&prune, b"").ok();
+    assert!(again.starts_with("everything is kept"), "{again}");
+    let event = kept.proxy.keygate(&["audit", "find", "--event", "removed", "--json"], b"").ok();
+    assert_eq!(event.lines().count(), 1, "{event}");
+    kept.proxy.run();
+    kept.proxy.client("webshop").get("/v2/orders").must_be(200);
+    kept.proxy.stop();
+    assert!(kept.verdict(&folder, false).unwrap().complete, "the gate goes on where it was");
+}
+
 fn agree_on_flipped_bits(mut kept: Kept, salts: Option<&str>) {
     let whole = kept.proxy.audit().directory().to_owned();
     let log = kept.scratch.path().join("flipped");

@@ -156,6 +156,7 @@ fn forgetting_goes_on_where_it_was_interrupted() {
     log.seal().unwrap();
     let erasure = Erasure::new("why", [1, 2, 3]);
     assert_eq!(erasure.told(), ["3 records were forgotten, reason: why; their numbers: 1-3"]);
+    assert_eq!(Erasure::new("why", [7]).told(), ["1 record was forgotten, reason: why; its number: 7"]);
     // A key file that cannot be opened stops it in the middle.
     let stranger = Identity::parse(&Identity::generate().0).unwrap();
     assert!(destroy(&directory, &stranger, &recipients(), &erasure).is_err());

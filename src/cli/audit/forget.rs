@@ -15,7 +15,7 @@ use crate::audit::forget::{self, Erasure, Match, Wanted};
 use crate::cli::output;
 use crate::cli::report::Failure;
 use crate::cli::settings;
-use crate::config::Config;
+use crate::config::{Config, show_count};
 use crate::running;
 
 /// How long a running gate may take to put it on record.
@@ -89,8 +89,8 @@ pub(super) fn run(args: &Forget, config_file: &Path) -> Result<(), Failure> {
     }
     if boxed.is_empty() {
         return Err(Failure::new(format!(
-            "{} records match, and none of them is encrypted: they have no key to destroy",
-            plain.len()
+            "what matches ({}) is not encrypted: there is no key to destroy",
+            counted(plain.len())
         ))
         .hint("with `[audit] recipients` in the configuration the records from then on can be forgotten"));
     }
@@ -103,10 +103,14 @@ pub(super) fn run(args: &Forget, config_file: &Path) -> Result<(), Failure> {
     forget::destroy(directory, &identity, &recipients, &erasure).map_err(failed)?;
     put_on_record(&config)?;
     output::result(&format!(
-        "forgotten: {} records; on record by their numbers. Copies and backups of `{}` made before keep their keys\n",
-        boxed.len(),
+        "forgotten: {}, on record by number. Copies and backups of `{}` made before keep the keys\n",
+        counted(boxed.len()),
         directory.join("salts").display()
     ))
+}
+
+fn counted(records: usize) -> String {
+    show_count(records as u64, "record")
 }
 
 fn wanted(args: &Forget, config: &Config) -> Result<Wanted, Failure> {
@@ -133,7 +137,7 @@ fn tell(boxed: &[Match], plain: &[Match]) -> String {
     for one in boxed {
         *kinds.entry((&one.kind, &one.endpoint)).or_default() += 1;
     }
-    let mut text = format!("{} records:\n", boxed.len());
+    let mut text = format!("{}:\n", counted(boxed.len()));
     for ((kind, endpoint), count) in kinds {
         let _ = writeln!(text, "  {count:>6}  {kind}  {endpoint}");
     }
@@ -146,8 +150,8 @@ fn tell(boxed: &[Match], plain: &[Match]) -> String {
     if !plain.is_empty() {
         let _ = writeln!(
             text,
-            "{} more match and stay: they are not encrypted, so they have no key to destroy",
-            plain.len()
+            "and {} that cannot be forgotten: not encrypted, so there is no key to destroy",
+            counted(plain.len())
         );
     }
     text

@@ -6,6 +6,7 @@ mod looked_for;
 mod export;
 mod forget;
 mod prove;
+mod prune;
 mod tail;
 mod verify;
 mod witness;
@@ -34,6 +35,8 @@ pub enum Audit {
     Export(export::Export),
     /// Destroy the keys of records, so that nobody can read them any more
     Forget(forget::Forget),
+    /// Remove the oldest segments of a log that no gate writes, with a signed tombstone
+    Prune(prune::Prune),
     /// Cosign another gate's checkpoint, unless its history was changed
     Witness(witness::Witness),
 }
@@ -47,6 +50,7 @@ pub fn run(args: &Audit, config: &Path) -> Result<u8, Failure> {
         Audit::Prove(args) => prove::run(args, config).map(|()| 0),
         Audit::Export(args) => export::run(args, config).map(|()| 0),
         Audit::Forget(args) => forget::run(args, config).map(|()| 0),
+        Audit::Prune(args) => prune::run(args, config).map(|()| 0),
         Audit::Witness(args) => witness::run(args).map(|()| 0),
     }
 }
