@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use crate::audit::{Http, Kind, Log, Outcome, Pending, Receipt, Record, Steps, TlsText};
+use crate::audit::{Closed, Http, Kind, Log, Outcome, Pending, Receipt, Record, Steps, TlsText};
 use crate::metrics::{InFlight, Metrics};
 use crate::profile::Envelope;
 
@@ -76,6 +76,8 @@ pub struct Entry {
     written: bool,
     signed_receipt: bool,
     trailers: bool,
+    /// The receipt of the record that was made before this one.
+    begun: Option<HeaderValue>,
     _in_flight: InFlight,
 }
 
@@ -99,6 +101,7 @@ impl Entry {
             written: false,
             signed_receipt: false,
             trailers: false,
+            begun: None,
             _in_flight: in_flight,
         }
     }
@@ -173,11 +176,32 @@ impl Entry {
         self.record.credential.is_some()
     }
 
-    /// The intent of a write: the call as known now, to be durable before it leaves.
-    pub fn intend(&self) -> Pending {
+    /// The intent of a write: the call as known now, durable before it leaves.
+    pub async fn intend(&mut self) -> Result<(), Closed> {
+        self.begin_record().await?;
+        self.step(|s| &mut s.intent);
+        // Never 0: that stands for a call without such a record.
+        self.steps.intent = self.steps.intent.max(1);
+        Ok(())
+    }
+
+    /// A long reply is about to begin: the call as known now, durable before the reply's head leaves, unless its intent is already. The
+    /// receipt of that record, for the head.
+    pub async fn begin_reply(&mut self) -> Result<Option<HeaderValue>, Closed> {
+        if self.steps.intent == 0 {
+            let began = Instant::now();
+            self.begin_record().await?;
+            self.steps.intent = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX).max(1);
+        }
+        Ok(self.begun.take())
+    }
+
+    async fn begin_record(&mut self) -> Result<(), Closed> {
         let mut intent = self.record.clone();
         intent.kind = Kind::Intent;
-        self.log.append_among(&intent, self.metrics.in_flight())
+        let receipt = self.log.append_among(&intent, self.metrics.in_flight()).await?;
+        self.begun = self.receipt_header(&receipt);
+        Ok(())
     }
 
     /// Writes the record. The receipt comes of awaiting what this returns.

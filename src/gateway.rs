@@ -118,7 +118,6 @@ impl Gateway {
         entry.step(|s| &mut s.decide);
         if effect == Effect::Write {
             entry.intend().await?;
-            entry.step(|s| &mut s.intent);
         }
         let body = Upload::new(body, self.shared.upload, arrival);
         let first = self.forward(entry, upstream, outbound, body).await?;

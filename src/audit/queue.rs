@@ -69,7 +69,7 @@ impl Queue {
             return Err(Closed::Sealed);
         }
         // Under the lock, so that none slips in while the mode begins.
-        if self.reads_only.is_some() && record.kind == Kind::Intent {
+        if self.reads_only.is_some() && record.is_of_a_write() {
             return Err(Closed::ReadsOnly);
         }
         if self.batch.bytes.len() > MAX_QUEUED {

@@ -148,7 +148,7 @@ pub struct EnvelopeFacts {
 pub struct Steps {
     /// Identify, normalise, authorise, limit, inject.
     pub decide: u32,
-    /// Making the intent durable; 0 for reads.
+    /// Making an earlier record of the call durable: the intent of a write, the beginning of a long reply. 0 when there was none.
     pub intent: u32,
     /// From the first byte upstream to the reply's head.
     pub upstream: u32,
@@ -254,6 +254,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it says that a call which changes something is about to leave. That of a long reply has its status.
+    pub(super) fn is_of_a_write(&self) -> bool {
+        self.kind == Kind::Intent && self.status.is_none()
+    }
+
     /// An empty record of a kind, with a fresh id.
     pub fn new(kind: Kind, time: Timestamp) -> Self {
         Self {

@@ -1,7 +1,8 @@
 //! What goes back to the integration, and when its last byte may leave.
 //!
 //! A small reply is read whole, scrubbed, put on record, and then sent. Any other streams: every byte passes as it
-//! comes, but the last one waits for the receipt. If the record cannot be kept, the last byte never leaves.
+//! comes, but the last one waits for the receipt, and the first one for that of a record that says that the reply begins. If the record
+//! cannot be kept, the last byte never leaves.
 
 mod streaming;
 mod take_in;
@@ -91,16 +92,20 @@ impl<T> Sealed<T> {
     }
 }
 
-/// Sends a reply: whole ones after their receipt, streams up to their last byte.
+/// Sends a reply: whole ones after their receipt, streams after that of their beginning and up to their last byte.
 pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<ReplyBody> {
     let id = entry.id_header();
     reply.head.headers.insert(RECORD_HEADER, id);
     entry.record.status = Some(reply.head.status.as_u16());
     match reply.content {
         Content::Stream(source) => {
+            match entry.begin_reply().await {
+                Ok(receipt) => drop(receipt.map(|text| reply.head.headers.insert(RECEIPT_HEADER, text))),
+                Err(closed) => return unrecorded(&mut entry, closed),
+            }
             // With a known length, HTTP/1.1 has no place for them.
             let room = entry.record.http == Some(Http::H2) || !reply.head.headers.contains_key(header::CONTENT_LENGTH);
-            // The head leaves before the record is written, so the receipt stands behind the body, if its client reads there.
+            // The receipt of the record itself stands behind the body, if its client reads there.
             let trailers = entry.takes_trailers() && room;
             if trailers {
                 let name = HeaderValue::from_static(RECEIPT);
@@ -121,18 +126,21 @@ pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<Reply
                     }
                     response
                 }
-                Err(closed) => unrecorded(&entry, closed),
+                Err(closed) => unrecorded(&mut entry, closed),
             }
         }
     }
 }
 
 /// The one reply without a receipt: that none can be had. It holds nothing of what the upstream said.
-fn unrecorded(entry: &Entry, closed: Closed) -> http::Response<ReplyBody> {
+fn unrecorded(entry: &mut Entry, closed: Closed) -> http::Response<ReplyBody> {
     let refusal = Refusal::from(closed);
     entry.count(refusal.code());
+    // A record that was not made yet is made when the log opens again in time.
+    entry.record.refusal = Some(refusal.code());
     let (mut head, body) = refusal.render(entry.envelope(), entry.record.id);
     head.headers.insert(RECORD_HEADER, entry.id_header());
+    entry.record.status = Some(head.status.as_u16());
     if entry.left_for_upstream() {
         head.headers.insert(OUTCOME_HEADER, HeaderValue::from_static("unknown"));
     }

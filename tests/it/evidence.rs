@@ -293,7 +293,8 @@ fn a_long_reply_has_its_receipt_behind_its_body_for_clients_that_read_there() {
     let request = Request::new("GET", "/api/v2/orders").header("connection", "close");
     let mut plain = proxy.client("webshop").connect();
     plain.start(&request);
-    assert!(!String::from_utf8_lossy(&plain.rest()).contains("keygate-receipt"), "nobody asked for it");
+    let text = String::from_utf8_lossy(&plain.rest()).into_owned();
+    assert!(!text.split_once("\r\n\r\n").unwrap().1.contains("keygate-receipt"), "nobody asked for it");
     let mut asking = proxy.client("webshop").connect();
     asking.start(&request.header("te", "trailers"));
     let text = String::from_utf8_lossy(&asking.rest()).into_owned();
@@ -306,6 +307,37 @@ fn a_long_reply_has_its_receipt_behind_its_body_for_clients_that_read_there() {
     let kept = proxy.directory().join("receipts");
     fs::write(&kept, receipt).unwrap();
     proxy.keygate(&["audit", "verify", "--receipts", &kept.display().to_string()], b"").ok();
+}
+
+#[test]
+fn a_long_reply_of_known_length_has_the_receipt_of_its_beginning_in_its_head() {
+    let merchant = Merchant::start(|exchange| exchange.reply(200, "content-type: text/plain\r\n", &[b'x'; 200_000]));
+    let mut proxy = Proxy::open(&merchant.target());
+    let client = proxy.client("webshop");
+    let replies = [
+        client.get("/v2/orders"),
+        client.send("POST", "/v2/shipments", &serde_json::json!({})),
+        client.call(&Request::new("GET", "/api/v2/orders").header("keygate-receipt", "signed")),
+    ];
+    let mut receipts = String::new();
+    for reply in &replies {
+        assert_eq!((reply.must_be(200).header("content-length"), reply.body.len()), ("200000", 200_000));
+        let receipt = reply.header("keygate-receipt");
+        receipts.push_str(&format!("{receipt}\n"));
+        let index = receipt.split(' ').nth(1).unwrap_or_else(|| panic!("a long reply has no receipt"));
+        let begun: Vec<_> =
+            proxy.audit().of_kind("intent").into_iter().filter(|line| line.text("id") == reply.record()).collect();
+        assert_eq!(begun.len(), 1, "a write has its intent, a read one record of its beginning");
+        assert_eq!(begun[0].number("seq").to_string(), index);
+        let call = proxy.record(reply);
+        assert!(call.number("seq") > begun[0].number("seq") && call.number("bytes_out") == 200_000);
+    }
+    assert_eq!(replies[2].header("keygate-receipt").split(' ').count(), 4, "signed on request");
+    proxy.stop();
+    fs::write(proxy.directory().join("receipts"), receipts).unwrap();
+    let kept = proxy.directory().join("receipts");
+    let ran = proxy.keygate(&["audit", "verify", "--receipts", &kept.display().to_string()], b"").ok();
+    assert!(!ran.contains("unknown"), "{ran}");
 }
 
 #[test]
@@ -322,11 +354,11 @@ fn a_long_reply_over_http_2_has_its_receipt_behind_its_body() {
     command.args(["--header", "TE: trailers", "--header", &format!("X-CE-KEY: {}", proxy.key("webshop")), &url]);
     let head = run(command, b"").ok();
     assert!(head.starts_with("HTTP/2 200"), "{head}");
-    let receipt = head
-        .lines()
-        .find_map(|line| line.strip_prefix("keygate-receipt: "))
-        .unwrap_or_else(|| panic!("no receipt: {head}"));
-    assert_eq!(receipt.split(' ').count(), 3, "{head}");
+    let receipts: Vec<&str> = head.lines().filter_map(|line| line.strip_prefix("keygate-receipt: ")).collect();
+    assert_eq!(receipts.len(), 2, "one of its beginning, one behind its body: {head}");
+    assert!(receipts.iter().all(|receipt| receipt.split(' ').count() == 3), "{head}");
+    let number = |receipt: &str| receipt.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+    assert!(number(receipts[0]) < number(receipts[1]), "{head}");
 }
 
 #[test]

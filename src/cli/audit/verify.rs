@@ -9,6 +9,7 @@ use super::{directory, identity, log_key, read};
 use crate::audit::{Known, Report, verify};
 use crate::cli::output;
 use crate::cli::report::Failure;
+use crate::config::show_count;
 
 /// Progress is told this often, in bytes read.
 const TELL: u64 = 64 * 1024 * 1024;
@@ -145,7 +146,11 @@ fn tell(report: &Report) -> String {
         lines.push(format!("record {seq}: the clock stepped back by {by} ms"));
     }
     if !report.unknown.is_empty() {
-        lines.push(format!("outcome unknown of {} writes: {}", report.unknown.len(), report.unknown.join(", ")));
+        lines.push(format!(
+            "outcome unknown of {}: {}",
+            show_count(report.unknown.len() as u64, "call"),
+            report.unknown.join(", ")
+        ));
     }
     lines.join("\n") + "\n"
 }
