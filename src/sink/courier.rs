@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
+use jiff::Timestamp;
 use tokio::runtime::Runtime;
 
 use super::batch::Batch;
@@ -31,6 +32,18 @@ pub struct NoSink {
 impl NoSink {
     pub(super) fn new(sink: &Sink, why: impl std::fmt::Display) -> Self {
         Self { name: sink.name.clone(), why: why.to_string() }
+    }
+}
+
+/// Why a batch was not taken, and how long its receiver asks to be left alone.
+pub(super) struct Failed {
+    pub(super) why: String,
+    pub(super) wait: Option<Duration>,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, wait: None }
     }
 }
 
@@ -82,11 +95,11 @@ impl Courier {
     }
 
     /// Sends; on return the receiver has acknowledged all of it, in the way that its protocol has.
-    pub(super) fn deliver(&mut self, batch: &Batch) -> Result<Option<Refused>, String> {
+    pub(super) fn deliver(&mut self, batch: &Batch) -> Result<Option<Refused>, Failed> {
         let Self { runtime, place, limit } = self;
         match place {
-            Place::Stream(stream) => runtime.block_on(stream.send(batch, *limit)).map(|()| None),
-            Place::Datagram(datagram) => datagram.send(batch, *limit).map(|()| None),
+            Place::Stream(stream) => Ok(runtime.block_on(stream.send(batch, *limit)).map(|()| None)?),
+            Place::Datagram(datagram) => Ok(datagram.send(batch, *limit).map(|()| None)?),
             Place::Webhook(post, webhook) => {
                 let request = webhook.request(batch)?;
                 runtime.block_on(post.send(request, *limit)).map(|_| None)
@@ -106,15 +119,30 @@ struct Post {
 }
 
 impl Post {
-    async fn send(&self, mut request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, String> {
+    async fn send(&self, mut request: Request<Full<Bytes>>, limit: Duration) -> Result<Response<Bytes>, Failed> {
         *request.method_mut() = http::Method::POST;
         let path = if self.path.is_empty() { "/" } else { &self.path };
         *request.uri_mut() = path.parse().map_err(|_| format!("`{path}` is no path"))?;
         let agent = HeaderValue::from_static(concat!("keygate/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(USER_AGENT, agent);
         let answer = self.server.ask(request, LONGEST, limit).await.map_err(|error| crate::causes::chain(&*error))?;
-        if answer.status().is_success() { Ok(answer) } else { Err(format!("it answered {}", answer.status())) }
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let wait =
+            answer.headers().get(RETRY_AFTER).and_then(|value| asked_wait(value.to_str().ok()?, Timestamp::now()));
+        Err(Failed { why: format!("it answered {}", answer.status()), wait })
     }
+}
+
+/// `Retry-After`: seconds, or a date (RFC 9110). A date that is over asks for nothing.
+fn asked_wait(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Duration::try_from(until.duration_since(now)).ok()
 }
 
 /// A request with this body; method and target are the post's.
@@ -122,4 +150,25 @@ pub(super) fn request(kind: &'static str, body: Vec<u8>) -> Request<Full<Bytes>>
     let mut request = Request::new(Full::new(Bytes::from(body)));
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_says_how_long_it_wants_to_be_left_alone_in_seconds_or_by_a_date() {
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        for (value, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sat, 28 Nov 2026 10:01:30 GMT", Some(90)),
+            ("Sat, 28 Nov 2026 09:00:00 GMT", None),
+            ("soon", None),
+            ("-5", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(asked_wait(value, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
 }

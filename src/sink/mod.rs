@@ -27,12 +27,14 @@ use crate::metrics::{Metrics, SinkState};
 
 use backoff::Backoff;
 use batch::Batch;
-use courier::Courier;
 pub use courier::NoSink;
+use courier::{Courier, Failed};
 use cursor::Cursor;
 
 /// How often a log without news is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// However long a receiver asks to be left alone (`Retry-After`), it is asked again after this time.
+const LONGEST_ASKED: Duration = Duration::from_secs(10 * 60);
 /// How long the end of the gate waits for a delivery that is under way. What is not acknowledged is sent by the next run.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -118,10 +120,10 @@ impl Worker {
             let pause = match done {
                 Ok(true) => Duration::ZERO,
                 Ok(false) => LOOK,
-                Err(error) => {
-                    self.state.failed(&error);
-                    tracing::warn!(sink = &*self.sink.name, error, "a sink did not take records; they are sent again");
-                    backoff.next()
+                Err(Failed { why, wait }) => {
+                    self.state.failed(&why);
+                    tracing::warn!(sink = &*self.sink.name, why, "a sink did not take records; they are sent again");
+                    backoff.next().max(wait.unwrap_or_default().min(LONGEST_ASKED))
                 }
             };
             if pause <= LOOK {
@@ -135,7 +137,7 @@ impl Worker {
     }
 
     /// Sends one batch, if there is one; whether there was.
-    fn step(&mut self, follow: &mut Option<Follow>, held: &mut Option<Batch>) -> Result<bool, String> {
+    fn step(&mut self, follow: &mut Option<Follow>, held: &mut Option<Batch>) -> Result<bool, Failed> {
         if held.is_none() {
             *held = self.gather(follow)?;
         }

@@ -3,13 +3,18 @@
 
 pub mod tools;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use keygate::audit::{self, Disk, Kind, Log, Record, SigningKey};
+use keygate::config::Durability;
 use serde_json::Value;
 
 use crate::harness::command::{Ran, keygate, run};
-use crate::harness::{Merchant, Proxy};
+use crate::harness::{Merchant, Proxy, until};
 use tools::{Bucket, check};
 
 /// A gate that served calls of all kinds and stopped.
@@ -29,9 +34,13 @@ fn served() -> Proxy {
 }
 
 fn export(proxy: &Proxy, args: &[&str]) -> Ran {
+    run(exporting(proxy, args), b"")
+}
+
+fn exporting(proxy: &Proxy, args: &[&str]) -> Command {
     let mut command = keygate(&["--config", proxy.config().to_str().unwrap(), "audit", "export"]);
     command.args(args).current_dir(proxy.directory());
-    run(command, b"")
+    command
 }
 
 fn manifest(path: &Path) -> Value {
@@ -88,6 +97,71 @@ fn events_and_documents_are_those_of_the_published_schemas() {
     let left = manifest(&proxy.directory().join("ocsf.jsonl.manifest.json"));
     let calls = proxy.audit().of_kind("call").len();
     assert_eq!(left["records"]["left_out"], proxy.audit().lines().len() - calls);
+}
+
+/// Adds so many records to the log of a gate that has stopped.
+fn lengthen(proxy: &Proxy, records: u64) {
+    let key = fs::read_to_string(proxy.config().with_file_name("audit-signing.key")).unwrap();
+    let key = Arc::new(SigningKey::parse(&key).unwrap());
+    let disk = Disk { segment_size: 8 << 20, durability: Durability::Os };
+    let (sink, resume, _) = audit::open(proxy.audit().directory(), disk, key, Arc::default()).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for n in 0..records {
+        let mut record = Record::new(Kind::Call, jiff::Timestamp::now());
+        record.integration = Some(format!("integration-{}", n % 7).into());
+        let pending = log.append(&record);
+        if n % 1000 == 999 {
+            runtime.block_on(pending).unwrap();
+        }
+    }
+    log.seal().unwrap();
+}
+
+#[test]
+fn an_export_that_is_killed_while_it_runs_goes_on_and_has_every_record_once() {
+    let proxy = served();
+    // More than two steps of an export.
+    lengthen(&proxy, 160_000);
+    for (format, to, begun) in [("jsonl", "all.jsonl", ".all.jsonl.export.json"), ("csv", "lake/", "lake/.export.json")]
+    {
+        let place = |name: &str| proxy.directory().join(name);
+        let args = ["--format", format, "--to", to];
+        // How far it has come, as it notes it itself.
+        let next = || -> u64 {
+            let text = fs::read(place(begun)).unwrap_or_default();
+            serde_json::from_slice(&text).map_or(0, |noted: Value| noted["next"].as_u64().unwrap())
+        };
+        let partial = || fs::metadata(place(".all.jsonl.partial")).map_or(0, |facts| facts.len());
+        let moments: [&dyn Fn() -> bool; 4] =
+            [&|| place(begun).exists(), &|| partial() > 0 || next() > 0, &|| next() >= 65_536, &|| next() >= 131_072];
+        for moment in moments {
+            let mut command = exporting(&proxy, &args);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            until("that moment of the export", || moment().then_some(()));
+            child.kill().unwrap();
+            let killed = child.wait().unwrap().code().is_none();
+            assert!(killed, "it was at its end before it could be killed");
+        }
+        export(&proxy, &args).ok();
+        assert!(!place(begun).exists());
+        let manifest_file =
+            if to.ends_with('/') { format!("{to}manifest.json") } else { format!("{to}.manifest.json") };
+        export(&proxy, &["--verify", &manifest_file]).ok();
+        let manifest = manifest(&place(&manifest_file));
+        let below = manifest["looked_through"]["below"].as_u64().unwrap();
+        assert_eq!(manifest["records"]["count"], below);
+        let folder = place(to).is_dir().then(|| place(to)).unwrap_or_else(|| proxy.directory().to_owned());
+        let files = manifest["files"].as_array().unwrap();
+        let text: String =
+            files.iter().map(|file| fs::read_to_string(folder.join(file["name"].as_str().unwrap())).unwrap()).collect();
+        let entries: BTreeSet<&str> = match format {
+            "jsonl" => text.lines().map(|line| &line[line.len() - 46..]).collect(),
+            _ => text.lines().filter(|line| !line.starts_with("seq,")).collect(),
+        };
+        assert_eq!(entries.len() as u64, below, "a record is missing or twice, as {format}");
+        assert_eq!(text.lines().count() as u64, below + files.len() as u64 * u64::from(format == "csv"));
+    }
 }
 
 #[test]

@@ -126,6 +126,22 @@ fn a_receiver_that_is_away_costs_the_route_nothing_loses_nothing_and_is_told() {
 }
 
 #[test]
+fn a_receiver_that_asks_to_be_left_alone_is_and_gets_everything_later() {
+    let Some(mut receiver) = Receiver::start("webhook") else { return };
+    let merchant = Merchant::content();
+    let mut proxy = webhook(&merchant, &receiver);
+    proxy.run();
+    all_there(&proxy, &receiver);
+    receiver.shall("wait 3");
+    proxy.client("webshop").get("/v2/orders").must_be(200);
+    let asked = until("a third question", || Some(receiver.refusals()).filter(|asked| asked.len() >= 3));
+    // By itself it would have asked again after half a second, and after one.
+    assert!(asked.windows(2).all(|two| two[1] - two[0] >= 3.0), "{asked:?}");
+    receiver.shall("take");
+    all_there(&proxy, &receiver);
+}
+
+#[test]
 fn nothing_is_sent_to_a_server_whose_certificate_is_not_trusted() {
     let Some(receiver) = Receiver::start("webhook") else { return };
     let merchant = Merchant::content();

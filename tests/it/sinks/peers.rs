@@ -63,11 +63,17 @@ impl Receiver {
         }
     }
 
-    /// `take`, `refuse` or `reject` what comes from now on.
+    /// `take`, `refuse`, `reject` or `wait SECONDS` with what comes from now on.
     pub fn shall(&mut self, mode: &str) {
         let (child, said) = self.running.as_mut().unwrap();
         writeln!(child.stdin.as_mut().unwrap(), "{mode}").unwrap();
         said.read_line(&mut String::new()).unwrap();
+    }
+
+    /// When it was asked and did not take what came, in seconds.
+    pub fn refusals(&self) -> Vec<f64> {
+        let text = fs::read_to_string(self.folder.path().join("asked")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
     pub fn secret(&self) -> PathBuf {

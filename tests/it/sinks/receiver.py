@@ -5,13 +5,14 @@
 
 Certificate and key are `server.pem` and `server.key` of the working folder. PORT 0 takes any; the port is printed. What was
 accepted is appended to the file GOT, one JSON object a line, before it is acknowledged. A line on its input, `refuse`,
-`take` or `reject`, says what it does with what comes from then on; it says `ok` when that holds.
+`take`, `reject` or `wait SECONDS` (refuse, and say so in Retry-After), says what it does with what comes from then on; it says `ok` when that holds.
 """
 
 import json
 import ssl
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 kind, port, got, *secret = sys.argv[1:]
@@ -67,11 +68,15 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            assert mode != "refuse"
+            assert mode == "take" or mode == "reject", mode
             accepted = {"webhook": webhook, "otlp": otlp}[kind](headers, body)
         except Exception as error:
             print(repr(error), file=sys.stderr, flush=True)
-            self.send_response(503)
+            self.send_response(429 if mode.startswith("wait") else 503)
+            if mode.startswith("wait"):
+                self.send_header("Retry-After", mode.split()[1])
+            with lock, open("asked", "a") as file:
+                file.write(f"{time.monotonic()}\n")
             self.send_header("content-length", "0")
             self.end_headers()
             return
