@@ -193,3 +193,58 @@ fn a_follower_misses_nothing_while_segments_are_sealed_behind_the_writer() {
     assert_eq!(expected, 601);
     assert!(sealed_segments(&directory).len() > 10 && check(&directory).complete);
 }
+
+#[test]
+fn lines_that_are_picked_out_of_a_block_are_the_very_lines() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    log_of_both(&directory);
+    seal_all(&directory).unwrap();
+    let mut picker = picked::Picker::new().unwrap();
+    let (mut boxed, mut plain, mut text) = (0, 0, Vec::new());
+    for path in sealed_segments(&directory) {
+        let (sealed, file) = (sealed::SealedFile::open(&path).unwrap(), fs::File::open(&path).unwrap());
+        for n in 0.. {
+            let Some(offset) = sealed.offset(n).unwrap() else { break };
+            let front = sealed.front(offset).unwrap();
+            sealed.block_at(offset, &mut text).unwrap();
+            let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+            *if text.starts_with(b"{\"box\"") { &mut boxed } else { &mut plain } += 1;
+            for step in [1, 2, 7, 60, lines.len()] {
+                for from in [0, step / 2, lines.len() - 1] {
+                    let rows: Vec<usize> = (from..lines.len()).step_by(step).collect();
+                    let mut picked = Vec::new();
+                    picker.pick(&file, (offset, front), &rows, &mut picked).unwrap();
+                    let expected: Vec<u8> = rows.iter().flat_map(|row| lines[*row]).copied().collect();
+                    assert!(picked == expected, "{rows:?} of block {n} of {}", path.display());
+                }
+            }
+            let mut out = Vec::new();
+            assert!(picker.pick(&file, (offset, front), &[lines.len()], &mut out).is_err(), "a line that is not there");
+            let other = picked::Front { length: front.length + 1, ..front };
+            assert!(picker.pick(&file, (offset, other), &[0], &mut out).is_err(), "an index that lies");
+            assert!(picker.pick(&file, (offset + 1, front), &[0], &mut out).is_err(), "an index that lies");
+        }
+    }
+    assert!(boxed > 2 && plain > 2, "{boxed} and {plain} blocks");
+}
+
+#[test]
+fn a_changed_plain_block_yields_no_line() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    log_of_both(&directory);
+    seal_all(&directory).unwrap();
+    let path = sealed_segments(&directory).remove(0);
+    let (bytes, sealed) = (fs::read(&path).unwrap(), sealed::SealedFile::open(&path).unwrap());
+    let (offset, mut picker) = (sealed.offset(0).unwrap().unwrap(), picked::Picker::new().unwrap());
+    let front = sealed.front(offset).unwrap();
+    for at in (0..front.length).step_by(31) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 4;
+        let place = folder.path().join("changed");
+        fs::write(&place, changed).unwrap();
+        let picked = picker.pick(&fs::File::open(&place).unwrap(), (offset, front), &[3], &mut Vec::new());
+        assert!(picked.is_err(), "byte {at}");
+    }
+}
