@@ -149,7 +149,7 @@ fn nth(n: u64, tls: &Arc<TlsText>, hasher: &ParamHasher) -> Record {
     record.endpoint = Some(format!("GET /v2/orders/{endpoint}").into());
     let order = hasher.hash("merchantOrderNo", format!("M-{n}").as_bytes());
     record.query = vec![("merchantOrderNo".into(), order)];
-    if n % 3 == 0 {
+    if n.is_multiple_of(3) {
         let page = if n % 999 == 333 { "7".to_owned() } else { format!("{}", 10 + n % 5_000) };
         record.query.push(("page".into(), hasher.hash("page", page.as_bytes())));
     }

@@ -91,13 +91,12 @@ impl Picker {
         let until = if head.boxes == 0 { rows.last().map_or(0, |row| row + 1) } else { usize::MAX };
         let filled = self.decompress(&front, until)?;
         for lies in lie(&self.plain[..filled], &head, &front, rows).ok_or_else(damaged)? {
-            let part = match self.block.get(lies.part.clone()).filter(|_| whole) {
-                Some(part) => part,
-                None => {
-                    self.part.resize(lies.part.len(), 0);
-                    file.read_exact_at(&mut self.part, offset + lies.part.start as u64)?;
-                    &self.part
-                }
+            let part = if let Some(part) = self.block.get(lies.part.clone()).filter(|_| whole) {
+                part
+            } else {
+                self.part.resize(lies.part.len(), 0);
+                file.read_exact_at(&mut self.part, offset + lies.part.start as u64)?;
+                &self.part
             };
             let text = &self.plain[lies.text];
             let made =

@@ -151,7 +151,7 @@ fn an_export_that_is_killed_while_it_runs_goes_on_and_has_every_record_once() {
         let manifest = manifest(&place(&manifest_file));
         let below = manifest["looked_through"]["below"].as_u64().unwrap();
         assert_eq!(manifest["records"]["count"], below);
-        let folder = place(to).is_dir().then(|| place(to)).unwrap_or_else(|| proxy.directory().to_owned());
+        let folder = if place(to).is_dir() { place(to) } else { proxy.directory().clone() };
         let files = manifest["files"].as_array().unwrap();
         let text: String =
             files.iter().map(|file| fs::read_to_string(folder.join(file["name"].as_str().unwrap())).unwrap()).collect();

@@ -213,10 +213,10 @@ fn lines_that_are_picked_out_of_a_block_are_the_very_lines() {
             for step in [1, 2, 7, 60, lines.len()] {
                 for from in [0, step / 2, lines.len() - 1] {
                     let rows: Vec<usize> = (from..lines.len()).step_by(step).collect();
-                    let mut picked = Vec::new();
-                    picker.pick(&file, (offset, front), &rows, &mut picked).unwrap();
+                    let mut made = Vec::new();
+                    picker.pick(&file, (offset, front), &rows, &mut made).unwrap();
                     let expected: Vec<u8> = rows.iter().flat_map(|row| lines[*row]).copied().collect();
-                    assert!(picked == expected, "{rows:?} of block {n} of {}", path.display());
+                    assert!(made == expected, "{rows:?} of block {n} of {}", path.display());
                 }
             }
             let mut out = Vec::new();
@@ -244,7 +244,7 @@ fn a_changed_plain_block_yields_no_line() {
         changed[at] ^= 4;
         let place = folder.path().join("changed");
         fs::write(&place, changed).unwrap();
-        let picked = picker.pick(&fs::File::open(&place).unwrap(), (offset, front), &[3], &mut Vec::new());
-        assert!(picked.is_err(), "byte {at}");
+        let made = picker.pick(&fs::File::open(&place).unwrap(), (offset, front), &[3], &mut Vec::new());
+        assert!(made.is_err(), "byte {at}");
     }
 }
