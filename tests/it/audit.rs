@@ -172,33 +172,6 @@ fn an_intent_without_an_outcome_is_reported_as_unknown_after_a_crash() {
     assert!(ran.stdout.contains(&id), "the report does not name the call: {ran}");
 }
 
-#[test]
-fn a_long_reply_that_a_crash_cuts_is_on_record_and_reported_as_unknown() {
-    let merchant = Merchant::start(|e| {
-        e.send("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 200000\r\n\r\n")?;
-        e.send("x".repeat(100_000))?;
-        e.hold();
-        e.send("x".repeat(100_000))
-    });
-    let mut proxy = Proxy::open(&merchant.target());
-    let mut connection = proxy.client("webshop").connect();
-    connection.start(&Request::new("GET", "/api/v2/orders"));
-    connection.head().unwrap().unwrap();
-    connection.exactly(90_000).unwrap();
-    let begun = proxy.audit().of_kind("intent");
-    assert_eq!(begun.len(), 1, "the client has 90 KB of a reply and the log says nothing");
-    assert_eq!((begun[0].text("method"), begun[0].number("status")), ("GET", 200));
-    let id = begun[0].text("id").to_owned();
-    proxy.kill();
-    proxy.run();
-    let recovered = proxy.audit().of_kind("gate").into_iter().find(|line| line.text("event.code") == "recovered");
-    assert!(recovered.is_some_and(|line| line.text("event.detail").contains(&id)), "no word of the lost outcome");
-    proxy.stop();
-    let ran = verify(&mut proxy);
-    assert!(ran.stdout.contains(&id), "the report does not name the call: {ran}");
-    merchant.release();
-}
-
 /// Whatever is done to the log, the gate must answer 503 and forward nothing.
 pub fn the_gate_closes(proxy: &Proxy, merchant: &Merchant) {
     let client = proxy.client("webshop");

@@ -1,4 +1,4 @@
-//! An orderly end: calls under way are finished, the log is sealed, a second signal ends it at once.
+//! An orderly end: calls under way are finished, the log is sealed, a second signal ends it at once. And what a crash leaves of a long reply.
 
 use std::fs;
 use std::net::TcpStream;
@@ -101,4 +101,31 @@ fn a_log_survives_many_starts() {
     assert_eq!(proxy.audit().of_kind("call").len(), 3);
     proxy.keygate(&["audit", "verify"], b"").ok();
     assert!(fs::read_dir(proxy.audit().directory()).unwrap().count() >= 1);
+}
+
+#[test]
+fn a_long_reply_that_a_crash_cuts_is_on_record_and_reported_as_unknown() {
+    let merchant = Merchant::start(|e| {
+        e.send("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 200000\r\n\r\n")?;
+        e.send("x".repeat(100_000))?;
+        e.hold();
+        e.send("x".repeat(100_000))
+    });
+    let mut proxy = Proxy::open(&merchant.target());
+    let mut connection = proxy.client("webshop").connect();
+    connection.start(&Request::new("GET", "/api/v2/orders"));
+    connection.head().unwrap().unwrap();
+    connection.exactly(90_000).unwrap();
+    let begun = proxy.audit().of_kind("intent");
+    assert_eq!(begun.len(), 1, "the client has 90 KB of a reply and the log says nothing");
+    assert_eq!((begun[0].text("method"), begun[0].number("status")), ("GET", 200));
+    let id = begun[0].text("id").to_owned();
+    proxy.kill();
+    proxy.run();
+    let recovered = proxy.audit().of_kind("gate").into_iter().find(|line| line.text("event.code") == "recovered");
+    assert!(recovered.is_some_and(|line| line.text("event.detail").contains(&id)), "no word of the lost outcome");
+    proxy.stop();
+    let ran = proxy.keygate(&["audit", "verify"], b"");
+    assert!(ran.stdout.contains(&id), "the report does not name the call: {ran}");
+    merchant.release();
 }
