@@ -102,6 +102,11 @@ fn check(directory: &Path, known: &Known) -> Result<Report, Failure> {
         .map_err(|error| Failure::new(format!("cannot read the audit log at `{}`", directory.display())).because(error))
 }
 
+/// Calls that were begun and have no outcome on record.
+fn unknown(ids: &[String]) -> String {
+    format!("outcome unknown of {}: {}", show_count(ids.len() as u64, "call"), ids.join(", "))
+}
+
 fn tell(report: &Report) -> String {
     let mut lines = Vec::new();
     match &report.first_bad {
@@ -146,11 +151,7 @@ fn tell(report: &Report) -> String {
         lines.push(format!("record {seq}: the clock stepped back by {by} ms"));
     }
     if !report.unknown.is_empty() {
-        lines.push(format!(
-            "outcome unknown of {}: {}",
-            show_count(report.unknown.len() as u64, "call"),
-            report.unknown.join(", ")
-        ));
+        lines.push(unknown(&report.unknown));
     }
     lines.join("\n") + "\n"
 }
