@@ -14,8 +14,8 @@ use crate::descriptors::ran_out;
 const EVERY: Duration = Duration::from_millis(800);
 /// So many leaves are taken in without waiting for the next checkpoint.
 const MANY: usize = 1 << 14;
-/// More than this are not waited for: then the disk takes records and not their tree.
-const TOO_MANY: usize = 1 << 20;
+/// While more than this are to be taken in, the writer waits: the disk takes records faster than their tree.
+const TOO_MANY: usize = 1 << 18;
 
 /// The writer's end.
 pub(in crate::audit) struct Keeper {
@@ -27,6 +27,8 @@ pub(in crate::audit) struct Keeper {
 struct Inbox {
     state: Mutex<State>,
     wake: Condvar,
+    /// Told when leaves were taken over, and at the end.
+    room: Condvar,
 }
 
 #[derive(Default)]
@@ -36,6 +38,18 @@ struct State {
     /// Nothing wakes the keeper but us.
     idle: bool,
     failed: Option<(io::ErrorKind, String)>,
+    /// The thread has ended.
+    over: bool,
+}
+
+/// However the thread ends, nobody waits for it.
+struct Ending<'a>(&'a Inbox);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.lock().over = true;
+        self.0.room.notify_all();
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,9 +68,11 @@ impl Keeper {
         let thread = std::thread::Builder::new().name("audit-tree".into()).spawn(move || {
             // Hashes alone.
             allocator::spare_this_thread();
+            let ending = Ending(&own);
             if let Err(error) = keep(&own, store) {
                 own.lock().failed = Some((error.kind(), error.to_string()));
             }
+            drop(ending);
         })?;
         Ok(Self { inbox, thread: Some(thread) })
     }
@@ -66,14 +82,13 @@ impl Keeper {
         self.inbox.lock().check()
     }
 
-    /// Hands durable records over, in their order. Waits for nothing.
+    /// Hands durable records over, in their order. Waits only for a tree that is far behind: so do, then, whose records come next.
     pub(in crate::audit) fn take(&self, leaves: &[Leaf]) -> io::Result<()> {
-        let mut state = self.inbox.lock();
+        let behind = |state: &mut State| state.leaves.len() > TOO_MANY && !state.over;
+        let state = self.inbox.lock();
+        let mut state = self.inbox.room.wait_while(state, behind).unwrap_or_else(PoisonError::into_inner);
         state.check()?;
         state.leaves.extend_from_slice(leaves);
-        if state.leaves.len() > TOO_MANY {
-            return Err(io::Error::other("the log's tree cannot keep up with its records"));
-        }
         let wake = std::mem::take(&mut state.idle) || state.leaves.len() >= MANY;
         drop(state);
         if wake {
@@ -141,6 +156,7 @@ impl Inbox {
         }
         state.idle = false;
         std::mem::swap(&mut state.leaves, taken);
+        self.room.notify_one();
         state.end
     }
 }
@@ -171,5 +187,28 @@ fn keep(inbox: &Inbox, mut store: Store) -> io::Result<()> {
             Ok(()) if end.is_some() => return Ok(()),
             Ok(()) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_is_far_behind_slows_the_writer_and_closes_nothing() {
+        let keeper = Keeper { inbox: Arc::default(), thread: None };
+        let leaf = Leaf::of([0; 32]);
+        keeper.take(&vec![leaf; TOO_MANY + 1]).unwrap();
+        let mut taken = Vec::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| keeper.take(&[leaf]));
+            assert!(keeper.inbox.next(None, None, &mut taken).is_none());
+            writer.join().unwrap().unwrap();
+        });
+        assert_eq!((taken.len(), keeper.inbox.lock().leaves.len()), (TOO_MANY + 1, 1));
+        // Whose thread is gone is not waited for.
+        keeper.take(&taken).unwrap();
+        drop(Ending(&keeper.inbox));
+        keeper.take(&[leaf]).unwrap();
     }
 }
