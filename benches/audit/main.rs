@@ -1,10 +1,11 @@
-//! What the log costs: `cargo bench --bench audit [-- FOLDER]`. Prints a table; the folder says on which disk (default: the
-//! system's temporary one).
+//! What the log costs: `cargo bench --bench audit [-- FOLDER] [--waits]`. Prints a table; the folder says on which disk (default: the
+//! system's temporary one). With `--waits` only how long calls wait for their records.
 //!
 //! A current-thread runtime plays a worker: 64 tasks hand a record over and wait for its receipt, as calls do.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on must say so")]
 
+mod latency;
 #[path = "../common/record.rs"]
 mod record;
 
@@ -29,6 +30,10 @@ fn main() {
     println!("| `fdatasync` of 4 KiB on this disk, median | {} µs |", sync_time(folder.path()).as_micros());
     let (identity, recipient) = Identity::generate();
     let identity = Identity::parse(&identity).unwrap();
+    latency::latency(folder.path(), &recipient);
+    if std::env::args().any(|arg| arg == "--waits") {
+        return;
+    }
     let ways = [(Durability::Sync, false), (Durability::Sync, true), (Durability::Os, false), (Durability::Os, true)];
     for (durability, boxed) in ways {
         let name = format!("{durability:?}, {}", if boxed { "encrypted" } else { "plain" });
