@@ -5,17 +5,17 @@
 //! of what stands before it, so everybody can check the line, whether its record can still be read or not.
 
 use std::io;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use memchr::memmem::Finder;
 use zeroize::Zeroizing;
 
-use super::line::{Line, push_digits};
-use super::pack::{Packer, Unpacker};
+use super::line::{Line, push_base64, push_digits};
+use super::pack::{PIECES, Packer, Pieces, Unpacker};
 use super::tree::Hash;
 use super::verify::{Glance, glance};
 
@@ -26,15 +26,40 @@ const DOMAIN: &[u8] = b"keygate-box/v1";
 /// Behind the encrypted bytes.
 const TAG: usize = 16;
 
-/// The key of the box of the record whose salt this is.
-fn key(salt: &Hash) -> io::Result<LessSafeKey> {
-    let mut context = Context::new(&SHA256);
-    context.update(salt);
-    context.update(DOMAIN);
-    let mut key = Zeroizing::new([0; 32]);
-    key.copy_from_slice(context.finish().as_ref());
-    let key = UnboundKey::new(&AES_256_GCM, &*key).map_err(|_| io::Error::other("a box has no key"))?;
-    Ok(LessSafeKey::new(key))
+/// What a box's key is made of. It is overwritten with the next one and wiped at the end.
+struct KeyText(Zeroizing<[u8; 32 + DOMAIN.len()]>);
+
+impl KeyText {
+    fn new() -> Self {
+        let mut text = [0; 32 + DOMAIN.len()];
+        text[32..].copy_from_slice(DOMAIN);
+        Self(Zeroizing::new(text))
+    }
+
+    /// The key of the box of the record whose salt this is.
+    fn key(&mut self, salt: &Hash) -> io::Result<LessSafeKey> {
+        self.0[..32].copy_from_slice(salt);
+        let key = digest(&SHA256, &*self.0);
+        let key = UnboundKey::new(&AES_256_GCM, key.as_ref()).map_err(|_| io::Error::other("a box has no key"))?;
+        Ok(LessSafeKey::new(key))
+    }
+}
+
+/// What a box is bound to: its record's number, and the pieces that the record is made of.
+struct Bound([u8; 40], usize);
+
+impl AsRef<[u8]> for Bound {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[..self.1]
+    }
+}
+
+fn bound(seq: u64, how: u8, pieces: &Pieces) -> Aad<Bound> {
+    let mut bytes = [0; 40];
+    bytes[..8].copy_from_slice(&seq.to_be_bytes());
+    let hash = pieces.hash().filter(|_| how == PIECES);
+    bytes[8..].copy_from_slice(hash.unwrap_or(&[0; 32]));
+    Aad::from(Bound(bytes, if hash.is_some() { 40 } else { 8 }))
 }
 
 /// A key is used once, so its nonce need not be.
@@ -46,28 +71,38 @@ fn nonce() -> Nonce {
 pub(super) struct Boxer {
     packer: Packer,
     packed: Vec<u8>,
+    key: KeyText,
 }
 
 impl Boxer {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { packer: Packer::new()?, packed: Vec::new() })
+        Ok(Self { packer: Packer::new()?, packed: Vec::new(), key: KeyText::new() })
+    }
+
+    /// Whether another key file is worth while, since more is known of what calls look like.
+    pub(super) fn has_learned(&self) -> bool {
+        self.packer.has_learned()
+    }
+
+    /// The pieces of a key file that begins.
+    pub(super) fn learn(&mut self) -> Arc<Pieces> {
+        self.packer.learn()
     }
 
     /// Appends a record's line up to its entry.
     pub(super) fn push(&mut self, out: &mut Vec<u8>, json: &[u8], seq: u64, salt: &Hash) -> io::Result<()> {
         self.packed.clear();
         self.packed.push(0);
-        self.packed[0] = self.packer.pack(json, &mut self.packed)?;
-        let sealed =
-            key(salt)?.seal_in_place_separate_tag(nonce(), Aad::from(seq.to_be_bytes()), &mut self.packed[1..]);
+        let how = self.packer.pack(json, &mut self.packed)?;
+        self.packed[0] = how;
+        let bound = bound(seq, how, self.packer.pieces());
+        let sealed = self.key.key(salt)?.seal_in_place_separate_tag(nonce(), bound, &mut self.packed[1..]);
         let tag = sealed.map_err(|_| io::Error::other("a record cannot be encrypted"))?;
         self.packed.extend_from_slice(tag.as_ref());
         out.extend_from_slice(BEGINS);
-        let at = out.len();
-        out.resize(at + base64::encoded_len(self.packed.len(), true).unwrap_or(0), 0);
-        STANDARD.encode_slice(&self.packed, &mut out[at..]).map_err(io::Error::other)?;
+        push_base64(out, &self.packed);
         out.push(b'"');
-        push_mark(out, json);
+        push_mark(out, json, self.packer.was_read());
         out.extend_from_slice(b",\"seq\":");
         push_digits(out, seq);
         Ok(())
@@ -75,10 +110,10 @@ impl Boxer {
 }
 
 /// What a start and a verifier must see of a record: which writes have no outcome, where a run begins, and whether it ended.
-fn push_mark(out: &mut Vec<u8>, json: &[u8]) {
+fn push_mark(out: &mut Vec<u8>, json: &[u8], read: Option<bool>) {
     let (name, value) = match glance(json) {
         Some(Glance::Intent(id)) => ("intent", id),
-        Some(Glance::Call(id)) if !is_read(json) => ("call", id),
+        Some(Glance::Call(id)) if !read.unwrap_or_else(|| is_read(json)) => ("call", id),
         Some(Glance::Began) => ("gate", "began"),
         Some(Glance::Stopped) => ("gate", "stopped"),
         _ => return,
@@ -107,28 +142,37 @@ pub(super) fn mark_of(line: &[u8]) -> &[u8] {
     box_of(line).map_or(&[], |text| &line[BEGINS.len() + text.len() + 1..])
 }
 
+/// What else is needed to read a record by its salt: the pieces that it is made of, behind a newline.
+pub(super) fn shown(line: &Line<'_>, salt: &Hash, pieces: &Pieces) -> io::Result<String> {
+    let mut unboxer = Unboxer::new()?;
+    unboxer.open(line, salt, pieces);
+    let named = unboxer.unpacker.named();
+    Ok(if named.is_empty() { String::new() } else { ["\n", &pieces.shown(named)].concat() })
+}
+
 /// Opens a box.
 pub(super) struct Unboxer {
     unpacker: Unpacker,
     sealed: Vec<u8>,
     line: Vec<u8>,
+    key: KeyText,
 }
 
 impl Unboxer {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { unpacker: Unpacker::new()?, sealed: Vec::new(), line: Vec::new() })
+        Ok(Self { unpacker: Unpacker::new()?, sealed: Vec::new(), line: Vec::new(), key: KeyText::new() })
     }
 
     /// The line as it would stand there unboxed: the record, its number and its entry. `None` when this is not its key, or
     /// the box is none.
-    pub(super) fn open(&mut self, text: &[u8], line: &Line<'_>, salt: &Hash) -> Option<&[u8]> {
-        let Self { unpacker, sealed, line: out } = self;
-        sealed.clear();
-        STANDARD.decode_vec(box_of(text)?, sealed).ok()?;
+    pub(super) fn open(&mut self, line: &Line<'_>, salt: &Hash, pieces: &Pieces) -> Option<&[u8]> {
+        self.sealed.clear();
+        STANDARD.decode_vec(box_of(line.text())?, &mut self.sealed).ok()?;
+        let Self { unpacker, sealed, line: out, key } = self;
         let (how, sealed) = sealed.split_first_mut().filter(|(_, sealed)| sealed.len() >= TAG)?;
-        let packed = key(salt).ok()?.open_in_place(nonce(), Aad::from(line.seq.to_be_bytes()), sealed).ok()?;
+        let packed = key.key(salt).ok()?.open_in_place(nonce(), bound(line.seq, *how, pieces), sealed).ok()?;
         out.clear();
-        unpacker.unpack(*how, packed, out)?;
+        unpacker.unpack(*how, packed, pieces, out)?;
         // An object with at least one field, as every record is.
         out.pop().filter(|last| *last == b'}')?;
         super::line::push_end(out, line.seq, &line.entry);

@@ -3,16 +3,18 @@
 //!
 //! The root is 32 random bytes; the sixteen keys below a key are `SHA-256(key ‖ digit)`, and the key at the four hexadecimal
 //! digits of a record's place in the file is its salt. A file holds `DIGITS KEY` lines, `-` for no digits; to forget a record
-//! is to put the keys beside its way in the place of the keys on it.
+//! is to put the keys beside its way in the place of the keys on it. Behind them stand the pieces that its records are made of.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use super::pack::Pieces;
 use super::tree::Hash;
 use super::tree::merkle::sha256;
 
@@ -21,10 +23,14 @@ const DIGITS: usize = 4;
 
 /// `SHA-256(key ‖ digit)`.
 fn child(key: &Hash, digit: u8) -> Hash {
-    let mut text = Zeroizing::new([0; 33]);
+    child_in(&mut Zeroizing::new([0; 33]), key, digit)
+}
+
+/// The same in a text that the caller wipes: byte for byte, which takes longer than the hash.
+fn child_in(text: &mut [u8; 33], key: &Hash, digit: u8) -> Hash {
     text[..32].copy_from_slice(key);
     text[32] = digit;
-    sha256(&*text)
+    sha256(text)
 }
 
 /// The digits of a place, the highest first.
@@ -38,6 +44,7 @@ pub(super) struct Keys {
     /// By the digits that lead to them. No way passes two of them.
     known: BTreeMap<Vec<u8>, Zeroizing<Hash>>,
     way: Option<Way>,
+    pieces: Arc<Pieces>,
 }
 
 /// A way down: neighbours share most of it.
@@ -47,6 +54,8 @@ struct Way {
     start: usize,
     /// The keys on it, by depth.
     keys: Zeroizing<[Hash; DIGITS + 1]>,
+    /// What the last of them was made of.
+    text: Zeroizing<[u8; 33]>,
 }
 
 impl Way {
@@ -57,21 +66,30 @@ impl Way {
 
 impl Keys {
     /// A file whose root this is.
-    fn new(root: Zeroizing<Hash>) -> Self {
-        Self { known: BTreeMap::from([(Vec::new(), root)]), way: None }
+    fn new(root: Zeroizing<Hash>, pieces: Arc<Pieces>) -> Self {
+        Self { known: BTreeMap::from([(Vec::new(), root)]), way: None, pieces }
     }
 
     /// Fresh ones.
-    pub(super) fn random() -> io::Result<Self> {
+    pub(super) fn random(pieces: Arc<Pieces>) -> io::Result<Self> {
         let mut root = Zeroizing::new([0; 32]);
         rand::fill(&mut *root).map_err(|_| io::Error::other("the system hands out no random bytes"))?;
-        Ok(Self::new(root))
+        Ok(Self::new(root, pieces))
+    }
+
+    /// What stands behind the keys.
+    pub(super) fn pieces(&self) -> &Pieces {
+        &self.pieces
     }
 
     /// Reads a file's text. `None` when it is no key file.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut known = BTreeMap::new();
+        let (mut known, mut pieces) = (BTreeMap::new(), Vec::new());
         for line in text.lines() {
+            if let Some(piece) = Pieces::line(line) {
+                pieces.push(piece);
+                continue;
+            }
             let (digits, key) = line.split_once(' ')?;
             let digits = if digits == "-" { "" } else { digits };
             let digits: Option<Vec<u8>> = digits.bytes().map(digit).collect();
@@ -79,7 +97,7 @@ impl Keys {
             let key = Zeroizing::new(STANDARD.decode(key).ok()?);
             known.insert(digits, Zeroizing::new(key.as_slice().try_into().ok()?));
         }
-        Some(Self { known, way: None })
+        Some(Self { known, way: None, pieces: Pieces::of_lines(pieces) })
     }
 
     /// The file's text.
@@ -93,6 +111,7 @@ impl Keys {
             STANDARD.encode_string(**key, &mut text);
             text.push('\n');
         }
+        self.pieces.push_lines(&mut text);
         text
     }
 
@@ -105,11 +124,11 @@ impl Keys {
             from = (0..=DIGITS).find(|depth| self.known.contains_key(&wanted[..*depth]))?;
             let mut keys = Zeroizing::new([[0; 32]; DIGITS + 1]);
             keys[from] = **self.known.get(&wanted[..from])?;
-            self.way = Some(Way { digits: wanted, start: from, keys });
+            self.way = Some(Way { digits: wanted, start: from, keys, text: Zeroizing::new([0; 33]) });
         }
         let way = self.way.as_mut()?;
         for (depth, digit) in wanted.iter().enumerate().skip(from) {
-            way.keys[depth + 1] = child(&way.keys[depth], *digit);
+            way.keys[depth + 1] = child_in(&mut way.text, &way.keys[depth], *digit);
         }
         way.digits = wanted;
         Some(way.keys[DIGITS])
@@ -183,7 +202,7 @@ mod tests {
             forgotten in prop::collection::vec(prop_oneof![0u16..40, any::<u16>()], 0..4),
         ) {
             let root = [7; 32];
-            let mut keys = Keys::new(Zeroizing::new(root));
+            let mut keys = Keys::new(Zeroizing::new(root), Arc::default());
             for place in &forgotten {
                 keys.forget(*place);
             }
@@ -199,7 +218,7 @@ mod tests {
     #[test]
     fn what_lies_behind_a_place_is_forgotten_and_what_lies_before_it_is_not() {
         for place in [0, 1, 0x10, 0x1234, 0xffff] {
-            let mut keys = Keys::new(Zeroizing::new([7; 32]));
+            let mut keys = Keys::new(Zeroizing::new([7; 32]), Arc::default());
             keys.forget(5);
             keys.forget_from(place);
             for asked in [0, 1, 5, 0xf, 0x10, 0x1233, 0x1234, 0x1235, 0xfffe, 0xffff] {
@@ -211,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_salt_cannot_be_derived_from_what_is_left() {
-        let mut keys = Keys::new(Zeroizing::new([7; 32]));
+        let mut keys = Keys::new(Zeroizing::new([7; 32]), Arc::default());
         keys.forget(0x1234);
         assert_eq!(keys.known.len(), 60);
         let ways: Vec<_> = keys.known.keys().filter(|way| digits(0x1234).starts_with(way)).collect();

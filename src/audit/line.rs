@@ -34,7 +34,6 @@ pub(super) fn push_line(out: &mut Vec<u8>, json: &[u8], seq: u64, salt: &Hash) -
     push_digits(out, seq);
     let entry = commit(salt, &out[start..]);
     push_entry(out, &entry);
-    out.push(b'\n');
     Leaf::of(entry)
 }
 
@@ -42,7 +41,6 @@ pub(super) fn push_line(out: &mut Vec<u8>, json: &[u8], seq: u64, salt: &Hash) -
 pub(super) fn end_boxed(out: &mut Vec<u8>, start: usize) -> Leaf {
     let entry = sha256(&out[start..]);
     push_entry(out, &entry);
-    out.push(b'\n');
     Leaf::of(entry)
 }
 
@@ -51,15 +49,22 @@ pub(super) fn push_end(out: &mut Vec<u8>, seq: u64, entry: &Hash) {
     out.extend_from_slice(b",\"seq\":");
     push_digits(out, seq);
     push_entry(out, entry);
+    out.pop();
 }
 
-fn push_entry(out: &mut Vec<u8>, entry: &Hash) {
+/// Ends a line with its entry and a newline.
+pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Hash) {
     out.extend_from_slice(ENTRY);
-    let mut text = [0; BASE64];
-    // 32 bytes are 44 digits.
-    let _ = STANDARD.encode_slice(entry, &mut text);
-    out.extend_from_slice(&text);
-    out.extend_from_slice(b"\"}");
+    push_base64(out, entry);
+    out.extend_from_slice(b"\"}\n");
+}
+
+/// Appends bytes in Base64.
+pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let at = out.len();
+    out.resize(at + bytes.len().div_ceil(3) * 4, 0);
+    // There is room for them.
+    let _ = STANDARD.encode_slice(bytes, &mut out[at..]);
 }
 
 /// Appends a number in decimal digits.
@@ -115,6 +120,11 @@ impl<'a> Line<'a> {
     /// Whether the record is boxed: then nobody needs its salt to check it.
     pub(super) fn is_boxed(&self) -> bool {
         self.text.starts_with(BEGINS)
+    }
+
+    /// The same of a line that was taken apart before.
+    pub(super) fn of_parts(text: &'a [u8], seq: u64, entry: Hash) -> Self {
+        Self { text, seq, entry }
     }
 
     /// Whether the record is the one that its entry was made of. `None` when that needs a salt and there is none.

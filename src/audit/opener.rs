@@ -97,7 +97,7 @@ impl Opener {
         let Some(identity) = self.identity.clone() else { return Err(Shut::NoIdentity(line.seq)) };
         self.line.clear();
         // A key file may have come since they were listed.
-        if self.unboxed(text, &line)? || self.list_again(&identity)? && self.unboxed(text, &line)? {
+        if self.unboxed(&line)? || self.list_again(&identity)? && self.unboxed(&line)? {
             return Ok(Cow::Borrowed(&self.line));
         }
         match self.salts.as_ref().map(|salts| salts.look(&mut self.reader, line.seq)) {
@@ -128,13 +128,13 @@ impl Opener {
     }
 
     /// Opens it into `line`, if its key is known.
-    fn unboxed(&mut self, text: &[u8], line: &Line<'_>) -> io::Result<bool> {
+    fn unboxed(&mut self, line: &Line<'_>) -> io::Result<bool> {
         let salt = self.salts.as_ref().and_then(|salts| salts.salt(&mut self.reader, line.seq));
         let Some(salt) = salt else { return Ok(false) };
         if self.unboxer.is_none() {
             self.unboxer = Some(Unboxer::new()?);
         }
-        let opened = self.unboxer.as_mut().and_then(|unboxer| unboxer.open(text, line, &salt));
+        let opened = self.unboxer.as_mut().and_then(|unboxer| unboxer.open(line, &salt, self.reader.pieces()));
         self.line.extend_from_slice(opened.unwrap_or_default());
         Ok(opened.is_some())
     }

@@ -35,15 +35,19 @@ impl Pen {
 
     /// Appends a record's line; what the tree takes in for it. Its key file is durable by then.
     pub(super) fn line(&mut self, out: &mut Vec<u8>, json: &[u8], seq: u64) -> io::Result<Leaf> {
-        let Fresh { salt, boxed } = self.salts.of(seq)?;
+        let Self { salts, boxer } = self;
+        let due = boxer.as_ref().is_some_and(Boxer::has_learned);
+        let Fresh { salt, boxed } = salts.of(seq, due, || {
+            if boxer.is_none() {
+                *boxer = Some(Boxer::new()?);
+            }
+            Ok(boxer.as_mut().map_or_else(Arc::default, Boxer::learn))
+        })?;
         if !boxed {
             return Ok(push_line(out, json, seq, &salt));
         }
-        if self.boxer.is_none() {
-            self.boxer = Some(Boxer::new()?);
-        }
         let start = out.len();
-        if let Some(boxer) = &mut self.boxer {
+        if let Some(boxer) = boxer {
             boxer.push(out, json, seq, &salt)?;
         }
         Ok(end_boxed(out, start))

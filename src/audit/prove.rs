@@ -142,7 +142,8 @@ pub fn prove(
     Ok(text)
 }
 
-/// A record's salt and text. Its entry is the hash of both, or, where it is boxed, of the text, and the salt opens its box.
+/// A record's salt and text. Its entry is the hash of both, or, where it is boxed, of the text, and the salt opens its box: then the
+/// pieces that it is made of stand behind it.
 fn record(directory: &Path, index: u64, entry: [u8; 32], identity: Option<&Identity>) -> Result<Vec<u8>, ProveError> {
     let no_record = || ProveError::NoRecord(index.to_string());
     let segments = list(directory)?;
@@ -153,8 +154,13 @@ fn record(directory: &Path, index: u64, entry: [u8; 32], identity: Option<&Ident
         // It says why when it cannot be opened.
         Opener::new(directory, identity).open(&found)?;
     }
-    let salt = SaltFiles::find(directory, identity)?.salt(&mut SaltReader::default(), index);
-    Ok([&salt.ok_or(ProveError::NoSalt(index))?[..], line.text()].concat())
+    let mut reader = SaltReader::default();
+    let salt = SaltFiles::find(directory, identity)?.salt(&mut reader, index).ok_or(ProveError::NoSalt(index))?;
+    let mut extra = [&salt[..], line.text()].concat();
+    if line.is_boxed() {
+        extra.extend_from_slice(boxed::shown(&line, &salt, reader.pieces())?.as_bytes());
+    }
+    Ok(extra)
 }
 
 /// The line of the record with this number in a segment.

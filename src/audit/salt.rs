@@ -8,11 +8,12 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use zeroize::Zeroizing;
 
 use super::keys::Keys;
+use super::pack::Pieces;
 use super::recipients::{Identity, Recipients, encrypt};
 use super::spare::Spare;
 use super::tree::Hash;
@@ -63,16 +64,24 @@ impl Salts {
         &self.recipients
     }
 
-    /// The salt of a record; its key file is durable by then.
-    pub(super) fn of(&mut self, seq: u64) -> io::Result<Fresh> {
+    /// The salt of a record; its key file is durable by then. `due`: another key file is to begin with it. The pieces of one
+    /// that begins come from `pieces`.
+    pub(super) fn of(
+        &mut self,
+        seq: u64,
+        due: bool,
+        pieces: impl FnOnce() -> io::Result<Arc<Pieces>>,
+    ) -> io::Result<Fresh> {
         let turn = self.recipients.turn();
         let serves = |current: &Current| {
-            current.turn == turn && seq.checked_sub(current.first).is_some_and(|place| place < RECORDS)
+            !(due && current.boxed)
+                && current.turn == turn
+                && seq.checked_sub(current.first).is_some_and(|place| place < RECORDS)
         };
         if !self.current.as_ref().is_some_and(serves) {
             // The former keys are wiped even where no others can be kept.
             self.current = None;
-            self.current = Some(self.begin(seq, turn)?);
+            self.current = Some(self.begin(seq, turn, pieces)?);
         }
         let Current { first, keys, boxed, .. } = self.current.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let place = u16::try_from(seq - *first).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -80,10 +89,15 @@ impl Salts {
         Ok(Fresh { salt, boxed: *boxed })
     }
 
-    fn begin(&mut self, first: u64, turn: u64) -> io::Result<Current> {
-        let keys = Keys::random()?;
+    fn begin(
+        &mut self,
+        first: u64,
+        turn: u64,
+        pieces: impl FnOnce() -> io::Result<Arc<Pieces>>,
+    ) -> io::Result<Current> {
         let recipients = self.recipients.now();
         let boxed = !recipients.is_empty();
+        let keys = Keys::random(if boxed { pieces()? } else { Arc::default() })?;
         let text = keys.text();
         let sealed = if boxed { encrypt(&recipients, text.as_bytes())? } else { Vec::new() };
         let (suffix, bytes) = if boxed { (BOXED, &sealed[..]) } else { (SUFFIX, text.as_bytes()) };
@@ -130,9 +144,20 @@ pub(super) struct SaltReader {
     current: Option<(u64, u64, Held)>,
 }
 
+impl SaltReader {
+    /// The pieces that stand in the key file of the record that was asked for last.
+    pub(super) fn pieces(&self) -> &Pieces {
+        static NONE: LazyLock<Pieces> = LazyLock::new(Pieces::default);
+        match &self.current {
+            Some((_, _, Held::Keys(keys))) => keys.pieces(),
+            _ => &NONE,
+        }
+    }
+}
+
 /// What a key file was found to be.
 enum Held {
-    Keys(Keys),
+    Keys(Box<Keys>),
     /// Encrypted, and not to whom reads.
     Locked(PathBuf),
     /// Damaged, or gone.
@@ -225,7 +250,7 @@ impl SaltFiles {
                 std::str::from_utf8(&text).ok().and_then(Keys::parse)
             }
         };
-        keys.map_or(Held::Unreadable, Held::Keys)
+        keys.map_or(Held::Unreadable, |keys| Held::Keys(Box::new(keys)))
     }
 }
 

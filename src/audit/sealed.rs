@@ -14,7 +14,7 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use super::boxed::{BEGINS, box_of, mark_of};
 use super::forget::INDEXES;
-use super::line::{Line, end_boxed, push_digits, push_end};
+use super::line::{Line, end_boxed, push_base64, push_digits, push_entry};
 use super::lines::Lines;
 use super::picked::Front;
 use super::segment::{SEALED, number, sync_folder};
@@ -140,8 +140,52 @@ pub(super) fn content(block: &[u8]) -> Option<&[u8]> {
     (sha256(content) == hash).then_some(content)
 }
 
+/// A record of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) seq: u64,
+    /// What stands in its line before the number; of a boxed one, behind the box's closing quote.
+    text: &'a [u8],
+    pub(super) held: Held<'a>,
+}
+
+/// What else is kept of it.
+#[derive(Clone, Copy)]
+pub(super) enum Held<'a> {
+    Entry(&'a [u8; 32]),
+    Box(&'a [u8]),
+}
+
+impl Item<'_> {
+    /// Appends its line up to its entry.
+    pub(super) fn push_text(&self, out: &mut Vec<u8>) {
+        if let Held::Box(sealed) = self.held {
+            out.extend_from_slice(BEGINS);
+            push_base64(out, sealed);
+            out.push(b'"');
+        }
+        out.extend_from_slice(self.text);
+        out.extend_from_slice(b",\"seq\":");
+        push_digits(out, self.seq);
+    }
+
+    fn push_line(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.push_text(out);
+        match self.held {
+            Held::Entry(entry) => push_entry(out, entry),
+            Held::Box(_) => drop(end_boxed(out, start)),
+        }
+    }
+}
+
 /// Makes lines of a block whose first record has this number. `None` when it is damaged.
 pub(super) fn open(block: &[u8], first: u64, out: &mut Vec<u8>) -> Option<()> {
+    each(block, first, |item| item.push_line(out))
+}
+
+/// The records of a block whose first one has this number. `None` when it is damaged.
+pub(super) fn each(block: &[u8], first: u64, mut see: impl FnMut(Item<'_>)) -> Option<()> {
     let content = content(block)?;
     let head = Head::parse(content).filter(|head| head.length() == block.len() as u64)?;
     let (frame, rest) = content[HEAD..].split_at_checked(head.frame as usize)?;
@@ -155,38 +199,28 @@ pub(super) fn open(block: &[u8], first: u64, out: &mut Vec<u8>) -> Option<()> {
         if text.starts_with(b"{") {
             let (entry, behind) = entries.split_at_checked(HASH)?;
             entries = behind;
-            push_plain(out, entry, text, seq)?;
+            see(Item { seq, text, held: Held::Entry(entry.first_chunk()?) });
             continue;
         }
         let (length, behind) = lengths.split_first_chunk::<4>()?;
         lengths = behind;
         let (sealed, behind) = boxes.split_at_checked(u32::from_be_bytes(*length) as usize)?;
         boxes = behind;
-        push_boxed(out, sealed, text, seq)?;
+        see(Item { seq, text, held: Held::Box(sealed) });
     }
     (texts.is_empty() && lengths.is_empty() && boxes.is_empty() && entries.is_empty()).then_some(())
 }
 
 /// Appends the line of a plain record.
 pub(super) fn push_plain(out: &mut Vec<u8>, entry: &[u8], text: &[u8], seq: u64) -> Option<()> {
-    out.extend_from_slice(text);
-    push_end(out, seq, entry.first_chunk()?);
-    out.push(b'\n');
+    let item = Item { seq, text, held: Held::Entry(entry.first_chunk()?) };
+    item.push_line(out);
     Some(())
 }
 
 /// Appends the line of a boxed one.
 pub(super) fn push_boxed(out: &mut Vec<u8>, sealed: &[u8], text: &[u8], seq: u64) -> Option<()> {
-    let start = out.len();
-    out.extend_from_slice(BEGINS);
-    let at = out.len();
-    out.resize(at + base64::encoded_len(sealed.len(), true)?, 0);
-    STANDARD.encode_slice(sealed, &mut out[at..]).ok()?;
-    out.push(b'"');
-    out.extend_from_slice(text);
-    out.extend_from_slice(b",\"seq\":");
-    push_digits(out, seq);
-    end_boxed(out, start);
+    Item { seq, text, held: Held::Box(sealed) }.push_line(out);
     Some(())
 }
 

@@ -6,6 +6,7 @@ mod evidence;
 mod exports;
 mod files;
 mod forgets;
+mod learns;
 mod retains;
 mod seals;
 mod stops;

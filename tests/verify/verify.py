@@ -285,17 +285,21 @@ def read_identities(path):
     return found
 
 
-def unpack(packed, dictionary):
-    """A record's JSON."""
-    import zstandard
+def leb128(data):
+    """A number, and what stands behind it."""
+    value = shift = 0
+    for at, byte in enumerate(data):
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, data[at + 1 :]
+        shift += 7
+    raise Bad("a number is cut off")
 
-    length, packed = packed[0], packed[1:]
-    if length & 0x80:
-        length, packed = (length & 0x7F) << 8 | packed[0], packed[1:]
-    taken, frame = packed[:length], b"\x28\xb5\x2f\xfd" + packed[length:]
-    skeleton = zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(dictionary)).decompress(frame)
+
+def fill(text, taken):
+    """A text with what its marks stand for, and what is left of that."""
     out = bytearray()
-    for byte in skeleton:
+    for byte in text:
         if byte == 1:
             out, taken = out + taken[:16].hex().encode(), taken[16:]
         elif byte == 2:
@@ -307,24 +311,77 @@ def unpack(packed, dictionary):
             time = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
             time += f".{fraction:09}".rstrip("0") if fraction else ""
             out += f'{{"time":"{time}Z","id":"{uuid.UUID(bytes=id_)}"'.encode()
+        elif byte == 4:
+            value, taken = leb128(taken)
+            out += str(value).encode()
+        elif byte == 5:
+            length, taken = leb128(taken)
+            out, taken = out + taken[:length], taken[length:]
+        elif byte == 6:
+            out, taken = out + ".".join(map(str, taken[:4])).encode(), taken[4:]
         else:
             out.append(byte)
-    if taken:
+    return bytes(out), taken
+
+
+def decompress(packed, dictionary):
+    """A record's JSON that was packed alone."""
+    import zstandard
+
+    length, packed = packed[0], packed[1:]
+    if length & 0x80:
+        length, packed = (length & 0x7F) << 8 | packed[0], packed[1:]
+    taken, frame = packed[:length], b"\x28\xb5\x2f\xfd" + packed[length:]
+    skeleton = zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(dictionary)).decompress(frame)
+    out, left = fill(skeleton, taken)
+    if left:
         raise Bad("bytes of a record are left over")
-    return bytes(out)
+    return out
 
 
-def open_box(line, seq, salt, dictionary):
+class Pieces:
+    """What stands in a key file behind its keys, or, of a record that is shown, behind its line."""
+
+    def __init__(self, lines):
+        self.texts, hashes = [], b""
+        for line in lines:
+            kind, text = line[:2], line[2:]
+            if kind not in (b"= ", b"# "):
+                raise Bad("no piece")
+            self.texts.append(text if kind == b"= " else None)
+            hashes += sha256(text) if kind == b"= " else unbase64(text, 32)
+        self.hash = sha256(hashes)
+
+    def join(self, packed):
+        """A record's JSON that is made of them."""
+        out = b""
+        while packed:
+            number_, packed = leb128(packed)
+            if number_ >= len(self.texts) or self.texts[number_] is None:
+                raise Bad("no such piece")
+            text, packed = fill(self.texts[number_], packed)
+            out += text
+        return out
+
+
+def open_box(line, seq, salt, dictionary, pieces):
     """A record's JSON, from its boxed line."""
+    from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     box = unbase64(line[len(BOXED) :].partition(b'"')[0])
-    plain = AESGCM(sha256(salt + b"keygate-box/v1")).decrypt(bytes(12), box[1:], seq.to_bytes(8, "big"))
+    bound = seq.to_bytes(8, "big") + (pieces.hash if box[0] == 2 else b"")
+    try:
+        plain = AESGCM(sha256(salt + b"keygate-box/v1")).decrypt(bytes(12), box[1:], bound)
+    except InvalidTag as error:
+        raise Bad("the box cannot be opened with this key and these pieces") from error
     if box[0] == 0:
         return plain
-    if box[0] != 1:
-        raise Bad("packed in an unknown way")
-    return unpack(plain, dictionary)
+    if box[0] == 1:
+        return decompress(plain, dictionary)
+    if box[0] == 2:
+        return pieces.join(plain)
+    raise Bad("packed in an unknown way")
 
 
 # Records.
@@ -341,28 +398,40 @@ class Salts:
 
     def keys(self, path):
         if path not in self.loaded:
-            keys = {}
+            keys, pieces = {}, []
             try:
                 data = path.read_bytes()
                 if path.suffix == ".age":
                     data = age_open(data, self.identities)
                 for line in data.decode().split("\n")[:-1]:
+                    if line.startswith("= "):
+                        pieces.append(line.encode())
+                        continue
                     digits, _, key = line.partition(" ")
                     if not re.fullmatch("-|[0-9a-f]{1,4}", digits):
                         raise Bad("no key file")
                     keys["" if digits == "-" else digits] = unbase64(key, 32)
             except (Bad, OSError, UnicodeDecodeError):
-                keys = {}
-            self.loaded[path] = keys
+                keys, pieces = {}, []
+            self.loaded[path] = keys, Pieces(pieces)
         return self.loaded[path]
 
-    def of(self, seq):
+    def serving(self, seq):
         serving = [(first, path) for first, path in self.files if first <= seq]
-        if not serving or seq - serving[-1][0] >= 65536:
+        return serving[-1] if serving and seq - serving[-1][0] < 65536 else None
+
+    def pieces(self, seq):
+        """Those of the key file that serves a record."""
+        serving = self.serving(seq)
+        return self.keys(serving[1])[1] if serving else Pieces([])
+
+    def of(self, seq):
+        serving = self.serving(seq)
+        if not serving:
             return None
-        first, path = serving[-1]
+        first, path = serving
         place = f"{seq - first:04x}"
-        keys = self.keys(path)
+        keys, _ = self.keys(path)
         for depth in range(5):
             key = keys.get(place[:depth])
             if key is not None:
@@ -597,7 +666,8 @@ def proof(arguments):
     if extra is not None:
         # A boxed record's entry has no salt; what stands in its place opens the box.
         boxed = extra[32:].startswith(BOXED)
-        leaves.append(leaf_hash(sha256(extra[32:] if boxed else extra)))
+        text, _, pieces = extra[32:].partition(b"\n")
+        leaves.append(leaf_hash(sha256(text if boxed else extra)))
     if arguments.receipt:
         promised, leaf = open_receipt(arguments.receipt, key)
         if promised != index:
@@ -625,7 +695,8 @@ def proof(arguments):
             raise Bad("the proof does not lead to the checkpoint")
     print("ok")
     if extra is not None and boxed:
-        record = open_box(extra[32:], index, extra[:32], Path(arguments.dictionary).read_bytes())
+        shown = Pieces(pieces.split(b"\n")[:-1])
+        record = open_box(text, index, extra[:32], Path(arguments.dictionary).read_bytes(), shown)
         print(record[:-1].decode() + f',"seq":{index}}}')
     elif extra is not None:
         print(extra[32:].decode() + "}")
@@ -653,7 +724,8 @@ def open_log(arguments):
                 if salt is None:
                     line = b'{"kind":"forgotten"' + end
                 else:
-                    line = open_box(line, int(match[2]), salt, dictionary)[:-1] + end
+                    number_ = int(match[2])
+                    line = open_box(line, number_, salt, dictionary, salts.pieces(number_))[:-1] + end
             if match:
                 out.write(line + b"\n")
 

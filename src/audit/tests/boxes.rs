@@ -148,7 +148,8 @@ fn a_damaged_key_file_is_told_to_who_could_open_it() {
     log.seal().unwrap();
     // Keys of somebody else's making, encrypted to the auditor.
     let recipients = Recipients::parse(std::slice::from_ref(&auditor().1)).unwrap();
-    let forged = recipients::encrypt(&recipients.now(), keys::Keys::random().unwrap().text().as_bytes()).unwrap();
+    let forged =
+        recipients::encrypt(&recipients.now(), keys::Keys::random(Arc::default()).unwrap().text().as_bytes()).unwrap();
     fs::write(directory.join("salts").join(format!("{:020}.keys.age", 0)), forged).unwrap();
     assert!(check(&directory).complete, "nobody else can tell");
     assert_eq!(opened(&directory).first_bad.unwrap().seq, Some(0));

@@ -56,7 +56,7 @@ fn all_opened(directory: &Path) -> Vec<u8> {
                 else {
                     continue;
                 };
-                bytes.extend(boxed::Unboxer::new().unwrap().open(text, &line, &salt).unwrap_or_default());
+                bytes.extend(boxed::Unboxer::new().unwrap().open(&line, &salt, keys.pieces()).unwrap_or_default());
             }
         }
     }

@@ -9,9 +9,10 @@ use super::glance::{Glance, glance, written_at};
 use crate::audit::boxed::Unboxer;
 use crate::audit::line::{Line, is_of_old};
 use crate::audit::salt::{Salt, SaltFiles, SaltReader};
-use crate::audit::sealed::{self, heads};
+use crate::audit::sealed::{self, Held, heads};
 use crate::audit::segment::{is_sealed, number};
 use crate::audit::tree::Leaf;
+use crate::audit::tree::merkle::sha256;
 
 /// How long a piece is, bytes: large enough that its beginning and end do not count.
 const LENGTH: u64 = 4 * 1024 * 1024;
@@ -113,7 +114,7 @@ impl<'a> Eyes<'a> {
     }
 
     /// Opens a box, as far as that is possible.
-    fn open(&mut self, text: &[u8], line: &Line<'_>) -> Result<(Content, Option<&[u8]>), &'static str> {
+    fn open(&mut self, line: &Line<'_>) -> Result<(Content, Option<&[u8]>), &'static str> {
         if !self.salts.can_open() {
             return Ok((Content::Shut, None));
         }
@@ -125,7 +126,7 @@ impl<'a> Eyes<'a> {
         if self.unboxer.is_none() {
             self.unboxer = Unboxer::new().ok();
         }
-        let opened = self.unboxer.as_mut().and_then(|unboxer| unboxer.open(text, line, &salt));
+        let opened = self.unboxer.as_mut().and_then(|unboxer| unboxer.open(line, &salt, self.reader.pieces()));
         opened
             .map(|opened| (Content::Read, Some(opened)))
             .ok_or("the record cannot be opened with its key: its key file was changed")
@@ -201,14 +202,30 @@ impl Piece {
     }
 
     fn read_block(&self, file: &File, first: u64, eyes: &mut Eyes<'_>, bytes: &mut Vec<u8>) -> io::Result<Read> {
-        let mut block = vec![0; usize::try_from(self.to - self.from).map_err(io::Error::other)?];
-        file.read_exact_at(&mut block, self.from)?;
         bytes.clear();
-        let mut read = match sealed::open(&block, first, bytes) {
-            Some(()) => lines(bytes, eyes),
-            None => Read { amiss: Some(Amiss::Bad("a block of the sealed segment is damaged")), ..Read::default() },
-        };
-        read.length = self.to - self.from;
+        bytes.resize(usize::try_from(self.to - self.from).map_err(io::Error::other)?, 0);
+        file.read_exact_at(bytes, self.from)?;
+        let mut read = Read { length: self.to - self.from, ..Read::default() };
+        let mut text = Vec::new();
+        let whole = sealed::each(bytes, first, |item| {
+            if read.amiss.is_some() {
+                return;
+            }
+            text.clear();
+            item.push_text(&mut text);
+            let entry = match item.held {
+                Held::Entry(entry) => *entry,
+                Held::Box(_) => sha256(&text),
+            };
+            match seen(&Line::of_parts(&text, item.seq, entry), matches!(item.held, Held::Box(_)), eyes) {
+                Ok(row) => read.rows.push(row),
+                Err(what) => read.amiss = Some(Amiss::Bad(what)),
+            }
+        });
+        if whole.is_none() {
+            let amiss = Some(Amiss::Bad("a block of the sealed segment is damaged"));
+            return Ok(Read { amiss, length: read.length, ..Read::default() });
+        }
         Ok(read)
     }
 }
@@ -268,11 +285,17 @@ fn row(text: &[u8], eyes: &mut Eyes<'_>) -> Result<Row, &'static str> {
             "this is no record: its number or its entry is missing or malformed"
         });
     };
-    let sound = line.is_sound(|| eyes.salts.salt(&mut eyes.reader, line.seq));
+    seen(&line, false, eyes)
+}
+
+/// A record that has the form of one. `sound`: its entry was made of it just now.
+fn seen(line: &Line<'_>, sound: bool, eyes: &mut Eyes<'_>) -> Result<Row, &'static str> {
+    let text = line.text();
+    let sound = if sound { Some(true) } else { line.is_sound(|| eyes.salts.salt(&mut eyes.reader, line.seq)) };
     if !sound.ok_or("the record's salt is missing: nobody can tell what it was")? {
         return Err("the record is not the one that was written: it, its entry or its salt was changed");
     }
-    let (content, opened) = if line.is_boxed() { eyes.open(text, &line)? } else { (Content::Read, Some(text)) };
+    let (content, opened) = if line.is_boxed() { eyes.open(line)? } else { (Content::Read, Some(text)) };
     let written = opened.and_then(|opened| written_at(opened, &glance(opened).unwrap_or(Glance::Other)));
     let glance = glance(text).unwrap_or(Glance::Other);
     let number = |id: &str| uuid::Uuid::try_parse(id).map_or(0, |id| id.as_u128());
