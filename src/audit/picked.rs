@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
-use super::sealed::{HASH, HEAD, Head, LONGEST, content, damaged, open, push_boxed, push_plain};
+use super::sealed::{HASH, HEAD, Head, Held, Item, LONGEST, content, damaged, open};
 
 /// Text is unpacked in pieces of this size, bytes.
 const PIECE: usize = 64 * 1024;
@@ -99,9 +99,12 @@ impl Picker {
                 &self.part
             };
             let text = &self.plain[lies.text];
-            let made =
-                if lies.boxed { push_boxed(out, part, text, lies.seq) } else { push_plain(out, part, text, lies.seq) };
-            made.ok_or_else(damaged)?;
+            let kept = match part.first_chunk() {
+                _ if lies.boxed => Held::Box(part),
+                Some(entry) => Held::Entry(entry),
+                None => return Err(damaged()),
+            };
+            Item { seq: lies.seq, text, held: kept }.push_line(out);
         }
         Ok(())
     }

@@ -145,7 +145,7 @@ pub(super) fn content(block: &[u8]) -> Option<&[u8]> {
 pub(super) struct Item<'a> {
     pub(super) seq: u64,
     /// What stands in its line before the number; of a boxed one, behind the box's closing quote.
-    text: &'a [u8],
+    pub(super) text: &'a [u8],
     pub(super) held: Held<'a>,
 }
 
@@ -169,7 +169,8 @@ impl Item<'_> {
         push_digits(out, self.seq);
     }
 
-    fn push_line(&self, out: &mut Vec<u8>) {
+    /// Appends its line.
+    pub(super) fn push_line(&self, out: &mut Vec<u8>) {
         let start = out.len();
         self.push_text(out);
         match self.held {
@@ -209,19 +210,6 @@ pub(super) fn each(block: &[u8], first: u64, mut see: impl FnMut(Item<'_>)) -> O
         see(Item { seq, text, held: Held::Box(sealed) });
     }
     (texts.is_empty() && lengths.is_empty() && boxes.is_empty() && entries.is_empty()).then_some(())
-}
-
-/// Appends the line of a plain record.
-pub(super) fn push_plain(out: &mut Vec<u8>, entry: &[u8], text: &[u8], seq: u64) -> Option<()> {
-    let item = Item { seq, text, held: Held::Entry(entry.first_chunk()?) };
-    item.push_line(out);
-    Some(())
-}
-
-/// Appends the line of a boxed one.
-pub(super) fn push_boxed(out: &mut Vec<u8>, sealed: &[u8], text: &[u8], seq: u64) -> Option<()> {
-    Item { seq, text, held: Held::Box(sealed) }.push_line(out);
-    Some(())
 }
 
 /// A block that is being made.
