@@ -191,7 +191,10 @@ impl Entry {
         if self.steps.intent == 0 {
             let began = Instant::now();
             self.begin_record().await?;
-            self.steps.intent = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX).max(1);
+            let waited = began.elapsed();
+            self.steps.intent = u32::try_from(waited.as_micros()).unwrap_or(u32::MAX).max(1);
+            // What follows is counted without it.
+            self.step += waited;
         }
         Ok(self.begun.take())
     }
@@ -199,6 +202,8 @@ impl Entry {
     async fn begin_record(&mut self) -> Result<(), Closed> {
         let mut intent = self.record.clone();
         intent.kind = Kind::Intent;
+        // Not 0 from here on: whoever is dropped while it waits may have that record all the same.
+        self.steps.intent = 1;
         let receipt = self.log.append_among(&intent, self.metrics.in_flight()).await?;
         self.begun = self.receipt_header(&receipt);
         Ok(())

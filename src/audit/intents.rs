@@ -1,4 +1,4 @@
-//! Which writes of the last run have no outcome on record: what a start must tell.
+//! Which writes and streamed replies of the last run have no outcome on record: what a start must tell.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -27,7 +27,7 @@ pub(super) fn each_line(path: &Path, mut see: impl FnMut(&[u8]) -> Result<bool, 
     Ok(())
 }
 
-/// Ids of writes whose outcome has not been seen.
+/// Ids of calls whose outcome has not been seen.
 #[derive(Default)]
 pub(super) struct Intents(pub(super) BTreeSet<String>);
 

@@ -166,13 +166,14 @@ fn lie(plain: &[u8], head: &Head, front: &Front, rows: &[usize]) -> Option<Vec<L
         } else {
             (&mut entry_at, HASH)
         };
+        let from = *at;
+        *at += length;
         if rows.get(found.len()) == Some(&row) {
-            found.push(Lies { seq, text: begin..end, part: *at..*at + length, boxed });
+            found.push(Lies { seq, text: begin..end, part: from..*at, boxed });
             if found.len() == rows.len() {
                 break;
             }
         }
-        *at += length;
         begin = end + 1;
     }
     (found.len() == rows.len() && box_at <= front.bytes + head.boxes as usize && entry_at <= front.length)

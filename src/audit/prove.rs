@@ -66,7 +66,7 @@ impl ProveError {
     }
 }
 
-/// The number of the record with this id. Without an identity those of writes are found in an encrypted log.
+/// The number of the record with this id. Without an identity those of writes, and of calls whose reply streamed, are found in an encrypted log.
 pub fn find(directory: &Path, id: &str, identity: Option<&Identity>) -> Result<u64, ProveError> {
     let wanted = ["id", "call", "intent"].map(|name| format!("\"{name}\":\"{id}\""));
     let has = |text: &[u8]| wanted.iter().any(|wanted| memchr::memmem::find(text, wanted.as_bytes()).is_some());

@@ -16,7 +16,7 @@ use super::KeyedHash;
 pub enum Kind {
     /// A call, finished or refused.
     Call,
-    /// A write is about to leave; its `call` line with the same id follows.
+    /// A write is about to leave, or a reply that streams is about to begin; its `call` line with the same id follows.
     Intent,
     /// A connection that ended before any call: TLS refused, plain HTTP, bytes that are no HTTP.
     Connection,

@@ -17,6 +17,7 @@ use super::pack::Pieces;
 use super::recipients::{Identity, Recipients, encrypt};
 use super::spare::Spare;
 use super::tree::Hash;
+use crate::allocator;
 use crate::vault::private_file::{self, PRIVATE};
 
 /// Records that a key file serves.
@@ -98,7 +99,8 @@ impl Salts {
         let recipients = self.recipients.now();
         let boxed = !recipients.is_empty();
         let keys = Keys::random(if boxed { pieces()? } else { Arc::default() })?;
-        let text = keys.text();
+        // A text that grows leaves copies of the keys behind, and the log's thread is spared from wiping.
+        let text = allocator::wiping(|| keys.text());
         let sealed = if boxed { encrypt(&recipients, text.as_bytes())? } else { Vec::new() };
         let (suffix, bytes) = if boxed { (BOXED, &sealed[..]) } else { (SUFFIX, text.as_bytes()) };
         let keep = |directory: &Path| keep(directory, first, suffix, bytes);
@@ -115,11 +117,13 @@ fn keep(directory: &Path, first: u64, suffix: &str, bytes: &[u8]) -> io::Result<
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
-    for other in [SUFFIX, BOXED] {
-        match fs::remove_file(folder.join(format!("{first:020}{other}"))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // Begun and never used: no record was kept with it.
-            _ => {}
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let begins = path.file_name().and_then(|name| first_of(name.to_str()?)).map(|(begins, _)| begins);
+        // Begun and never used: no record was kept with it, for its batch could not be. Readers go by the nearest file before a
+        // record, so it must not stay.
+        if begins.is_some_and(|begins| begins >= first) {
+            fs::remove_file(&path)?;
         }
     }
     private_file::create(&folder.join(format!("{first:020}{suffix}")), bytes, PRIVATE)

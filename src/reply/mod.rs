@@ -101,7 +101,12 @@ pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<Reply
         Content::Stream(source) => {
             match entry.begin_reply().await {
                 Ok(receipt) => drop(receipt.map(|text| reply.head.headers.insert(RECEIPT_HEADER, text))),
-                Err(closed) => return unrecorded(&mut entry, closed),
+                Err(closed) => {
+                    let response = unrecorded(&mut entry, closed);
+                    // The client gets this, whole; its record waits for nobody.
+                    drop(entry.commit(Outcome::Complete));
+                    return response;
+                }
             }
             // With a known length, HTTP/1.1 has no place for them.
             let room = entry.record.http == Some(Http::H2) || !reply.head.headers.contains_key(header::CONTENT_LENGTH);

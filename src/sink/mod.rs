@@ -13,6 +13,7 @@ mod syslog;
 mod webhook;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -37,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const LONGEST_ASKED: Duration = Duration::from_secs(10 * 60);
 /// How long the end of the gate waits for a delivery that is under way. What is not acknowledged is sent by the next run.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often a sink that waits looks whether it is to say that it is behind.
+const TELL: Duration = Duration::from_secs(5);
 
 /// The sinks of a gate. Each ends on drop.
 pub struct Sinks {
@@ -129,9 +132,23 @@ impl Worker {
             if pause <= LOOK {
                 backoff = Backoff::default();
             }
-            self.tell();
-            if !matches!(self.stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+            if self.rest(pause).is_break() {
                 return;
+            }
+        }
+    }
+
+    /// Rests that long, or until the gate stops. However long that is, it says in time that it is behind.
+    fn rest(&mut self, pause: Duration) -> ControlFlow<()> {
+        let until = Instant::now() + pause;
+        loop {
+            self.tell();
+            let left = until.saturating_duration_since(Instant::now());
+            if !matches!(self.stopped.recv_timeout(left.min(TELL)), Err(RecvTimeoutError::Timeout)) {
+                return ControlFlow::Break(());
+            }
+            if left <= TELL {
+                return ControlFlow::Continue(());
             }
         }
     }

@@ -83,6 +83,8 @@ struct Search<'a> {
     query: &'a Query,
     by_index: bool,
     segments: &'a [PathBuf],
+    /// The last segment, opened once: its parts are of one file, also when it is sealed meanwhile.
+    last: Option<Segment>,
     /// The last segment may be written to and has no index; it is read in parts, so that every thread has some.
     parts: Vec<Range<u64>>,
     /// Place of the segment, or part, whose hits are told at the moment.
@@ -112,6 +114,8 @@ pub fn find(
 ) -> Result<ControlFlow<(), End>, ReadError> {
     let failed = |source| ReadError { path: directory.to_owned(), source };
     let segments = list(directory).map_err(failed)?;
+    let open = |path: &PathBuf| Segment::open(path).map_err(|source| ReadError { path: path.clone(), source });
+    let last = segments.last().map(open).transpose()?;
     let all = segments.iter().filter_map(|path| fs::metadata(path).ok()).map(|facts| facts.len()).sum();
     let search = Search {
         directory,
@@ -119,7 +123,8 @@ pub fn find(
         query,
         by_index: how.by_index,
         segments: &segments,
-        parts: parts(segments.last()),
+        parts: parts(last.as_ref()),
+        last,
         turn: AtomicUsize::new(0),
         done: AtomicU64::new(0),
         indexing: AtomicUsize::new(0),
@@ -217,10 +222,10 @@ impl Search<'_> {
         let next = self.segments.get(place + 1);
         let part = (place + 1).checked_sub(self.segments.len()).and_then(|part| self.parts.get(part));
         let whole = 0..u64::MAX;
-        let searched = match next.filter(|_| self.by_index) {
-            Some(next) => self.by_index(path, hits).map(|()| number(next)),
-            None => Segment::open(path)
-                .and_then(|segment| self.through(number(path), &segment, part.unwrap_or(&whole), hits)),
+        let searched = match (next, &self.last) {
+            (Some(next), _) if self.by_index => self.by_index(path, hits).map(|()| number(next)),
+            (None, Some(last)) => self.through(number(path), last, part.unwrap_or(&whole), hits),
+            _ => Segment::open(path).and_then(|segment| self.through(number(path), &segment, &whole, hits)),
         };
         match (searched, next) {
             // It went by its age or the log's size: what is kept is what is searched.
@@ -292,10 +297,10 @@ impl Search<'_> {
 
 /// The parts of a segment that may be written to. All but the last one have their whole lines by now: what is written while they are
 /// read is the last one's, so that nothing between two of them is missed.
-fn parts(segment: Option<&PathBuf>) -> Vec<Range<u64>> {
-    let Some(path) = segment else { return Vec::new() };
+fn parts(segment: Option<&Segment>) -> Vec<Range<u64>> {
+    let Some(segment) = segment else { return Vec::new() };
     // One that cannot be read is told when it is searched.
-    let count = text::written(path).unwrap_or(0).div_ceil(PART).max(1);
+    let count = segment.written().unwrap_or(0).div_ceil(PART).max(1);
     (0..count).map(|n| n * PART..if n + 1 == count { u64::MAX } else { (n + 1) * PART }).collect()
 }
 

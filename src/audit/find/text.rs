@@ -58,6 +58,22 @@ impl Segment {
         }
     }
 
+    /// Where the whole lines of a segment end, by now; 0 of one that was sealed since it was listed.
+    pub(super) fn written(&self) -> io::Result<u64> {
+        let Self::Live(file) = self else { return Ok(0) };
+        let (mut end, mut piece) = (file.metadata()?.len(), Vec::new());
+        while end > 0 {
+            let begin = end.saturating_sub(PIECE as u64);
+            piece.resize(usize::try_from(end - begin).unwrap_or(PIECE), 0);
+            file.read_exact_at(&mut piece, begin)?;
+            if let Some(at) = memchr::memrchr(b'\n', &piece) {
+                return Ok(begin + at as u64 + 1);
+            }
+            end = begin;
+        }
+        Ok(0)
+    }
+
     /// All blocks in order. Of a segment that is being written, those that are there by now.
     pub(super) fn blocks(&self) -> Blocks<'_> {
         match self {
@@ -134,28 +150,6 @@ impl Picked {
         }
         Ok(lines)
     }
-}
-
-/// Where the whole lines of a segment end, by now; 0 of one that was sealed since it was listed.
-pub(super) fn written(path: &Path) -> io::Result<u64> {
-    if is_sealed(path) {
-        return Ok(0);
-    }
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        file => file?,
-    };
-    let (mut end, mut piece) = (file.metadata()?.len(), Vec::new());
-    while end > 0 {
-        let begin = end.saturating_sub(PIECE as u64);
-        piece.resize(usize::try_from(end - begin).unwrap_or(PIECE), 0);
-        file.read_exact_at(&mut piece, begin)?;
-        if let Some(at) = memchr::memrchr(b'\n', &piece) {
-            return Ok(begin + at as u64 + 1);
-        }
-        end = begin;
-    }
-    Ok(0)
 }
 
 /// Bytes of a segment's file, also when it was sealed since it was listed.

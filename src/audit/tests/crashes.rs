@@ -190,3 +190,27 @@ fn a_log_of_an_earlier_version_is_told_and_left_alone() {
     assert!(what.contains("earlier version"), "{what}");
     assert_eq!(fs::read_to_string(&segment).unwrap(), old);
 }
+
+/// A key file that began in the middle of a batch which was never kept, whole or torn: it serves no record, and must not be taken
+/// for the one that serves those of the next run.
+#[test]
+fn a_key_file_of_a_batch_that_was_not_kept_is_nobodys() {
+    for (name, boxed) in [("keys.age", true), ("keys", true), ("keys", false), ("keys.age", false)] {
+        for content in ["", "torn", "- AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"] {
+            let folder = fresh();
+            let directory = folder.path().join("audit");
+            let stale = directory.join(format!("salts/{:020}.{name}", 5));
+            fs::create_dir_all(directory.join("salts")).unwrap();
+            fs::write(&stale, content).unwrap();
+            let (log, _) = if boxed { boxed_log_in(&directory, 1 << 20) } else { log_in(&directory) };
+            for _ in 0..10 {
+                wait(log.append(&record(Kind::Call))).unwrap();
+            }
+            log.seal().unwrap();
+            assert!(!stale.exists(), "{name} {boxed} {content}");
+            let report = opened(&directory);
+            assert!(report.complete, "{name} {boxed} {content}");
+            assert_eq!(read(&directory).len() as u64, report.records);
+        }
+    }
+}

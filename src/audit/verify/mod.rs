@@ -85,7 +85,7 @@ pub struct Report {
     pub shut: u64,
     /// Records whose key is gone: nobody can read them any more. Told where an identity says so.
     pub forgotten: u64,
-    /// Ids of writes whose intent is on record and whose outcome is not.
+    /// Ids of calls whose intent is on record and whose outcome is not.
     pub unknown: Vec<String>,
 }
 

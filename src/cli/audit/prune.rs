@@ -58,16 +58,20 @@ pub(super) fn run(args: &Prune, config_file: &Path) -> Result<(), Failure> {
         return Err(Failure::usage("nothing says what is to be kept")
             .hint("`--keep-for 400d`, `--keep-size 20GiB`, or `keep_for` and `keep_size` in `[audit]`"));
     }
+    let key = log_key(None, config_file)?;
+    let due = retention.due(&audit.directory, &key, SystemTime::now());
+    let due = due.map_err(|error| Failure::new("cannot look through the audit log").because(error))?;
     if args.dry_run {
-        let key = log_key(None, config_file)?;
-        let due = retention.due(&audit.directory, &key, SystemTime::now());
-        let due = due.map_err(|error| Failure::new("cannot look through the audit log").because(error))?;
         return output::result(&format!("{}nothing was changed\n", told(due.as_ref(), "would be removed")));
     }
     let asked = running::ask(&audit.directory).map_err(|error| Failure::new("cannot ask for a gate").because(error))?;
     if let Some(gate) = asked {
         return Err(Failure::new(format!("a gate writes this log (process {})", gate.pid))
             .hint("it removes old segments by itself, by `[audit] keep_for` and `keep_size`; or stop it first"));
+    }
+    if due.is_none() {
+        // The log is not opened for it: that would be on record each time.
+        return output::result(&told(None, ""));
     }
     let due = assemble::prune_alone(&config, retention)?;
     output::result(&told(due.as_ref(), "are removed"))
