@@ -3,7 +3,7 @@
 //! Libraries wipe no buffer of theirs, and a key on its way out of a vault passes through several: TLS's, HTTP's, JSON's, age's.
 //! So every thread wipes what it frees, except those that say that no key passes through memory that they free: workers, to
 //! which keys come in the arena and which wipe the heads that they write themselves, and the log's own. They carry the load,
-//! and wiping costs a twentieth of it. A thread that nobody thought of wipes.
+//! and wiping costs a fifth of it. A thread that nobody thought of wipes.
 
 #![allow(unsafe_code, reason = "an allocator cannot be wrapped without it")]
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 use bytes::{Bytes, BytesMut};
-use zeroize::Zeroize;
 
 use super::sieve::{self, Sieve};
 use super::spellings::{Text, room, spellings};
@@ -37,16 +36,16 @@ pub struct Scrubber {
     keys: Vec<Bytes>,
 }
 
-/// A text with its percent-escapes undone.
+/// A text with its percent-escapes undone. The key may be in it.
 struct Unescaped {
-    bytes: Vec<u8>,
+    bytes: Text,
     /// Where each byte began, and at the end where the text ends.
     starts: Vec<usize>,
 }
 
 impl Unescaped {
     fn new(text: &[u8]) -> Self {
-        let (mut bytes, mut starts) = (Vec::with_capacity(text.len()), Vec::with_capacity(text.len() + 1));
+        let (mut bytes, mut starts) = (room(text.len()), Vec::with_capacity(text.len() + 1));
         let mut at = 0;
         while at < text.len() {
             starts.push(at);
@@ -155,14 +154,13 @@ impl Scrubber {
             count += 1;
         }
         if self.finds_escaped(bytes) {
-            let mut text = Unescaped::new(bytes);
+            let text = Unescaped::new(bytes);
             let mut from = 0;
             while let Some(found) = self.key(&text.bytes, from) {
                 from = found.end;
                 bytes[text.starts[found.start]..text.starts[found.end]].fill(b'x');
                 count += 1;
             }
-            text.bytes.zeroize();
         }
         count
     }
@@ -247,7 +245,9 @@ impl Scrub {
             return [carried, self.cut_out(chunk)];
         }
         let near = chunk.len().min(self.scrubber.longest);
-        let border = [&carried[..], &chunk[..near]].concat();
+        let mut border = room(carried.len() + near);
+        border.extend_from_slice(&carried);
+        border.extend_from_slice(&chunk[..near]);
         if near == chunk.len() || self.scrubber.finds(&border) {
             let whole = [&carried[..], &chunk[..]].concat();
             return [Bytes::new(), self.cut_out(whole.into())];

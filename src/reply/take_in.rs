@@ -5,27 +5,28 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroize;
 
 use super::streaming::Source;
 use super::{BodyTimes, Reply};
 use crate::audit::EnvelopeFacts;
-use crate::body::Scrub;
+use crate::body::{Scrub, Scrubber};
 use crate::entry::Entry;
 use crate::upstream::{Inbound, UpstreamError};
 use crate::vault::inject::{Injected, end_hop_by_hop, take_out};
 
 /// Replies up to this size are read whole before they are sent, bytes.
-const WHOLE: u64 = 64 * 1024;
+const WHOLE: usize = 64 * 1024;
 /// How long a reply of unknown length is waited for to be whole: small ones mostly come in one piece.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// Takes an upstream's reply in: hop-by-hop headers end here, the real key is cut out, an encoded reply is refused.
+/// Takes an upstream's reply in: the real key is cut out, an encoded reply is refused, hop-by-hop headers end here.
 pub async fn take_in(
     mut inbound: Inbound,
     injected: &Injected,
@@ -33,13 +34,15 @@ pub async fn take_in(
     entry: &mut Entry,
 ) -> Result<Reply, UpstreamError> {
     let mut head = std::mem::replace(&mut inbound.head, http::Response::new(()).into_parts().0);
+    // In front of everything that reads headers: what a refusal says of them goes to client, log and record.
+    entry.scrubbed(scrub_headers(&mut head.headers, &injected.scrubber));
+    // In front of what ends headers: `Connection` may name this one.
     refuse_encoded(&head)?;
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
     end_hop_by_hop(&mut head.headers);
     // What the gate says of itself is said by nobody else.
     take_out(&mut head.headers, |name| name.as_str().starts_with("keygate-"));
-    entry.scrubbed(scrub_headers(&mut head, injected));
     let (start, ended) = gather(&mut inbound, times).await?;
     if !ended {
         let scrub = Scrub::new(injected.scrubber.clone());
@@ -63,10 +66,15 @@ fn refuse_encoded(head: &Parts) -> Result<(), UpstreamError> {
     }
 }
 
-fn scrub_headers(head: &mut Parts, injected: &Injected) -> u32 {
+/// Cuts the key out of headers, and says how often it was there. One that has it in its name goes as a whole.
+fn scrub_headers(headers: &mut HeaderMap, scrubber: &Scrubber) -> u32 {
     let mut count = 0;
-    for value in head.headers.values_mut().filter(|v| injected.scrubber.finds(v.as_bytes())) {
-        let (clean, found) = injected.scrubber.whole(Bytes::copy_from_slice(value.as_bytes()));
+    while let Some(name) = headers.keys().find(|name| scrubber.finds(name.as_str().as_bytes())).cloned() {
+        headers.remove(name);
+        count += 1;
+    }
+    for value in headers.values_mut().filter(|v| scrubber.finds(v.as_bytes())) {
+        let (clean, found) = scrubber.whole(Bytes::copy_from_slice(value.as_bytes()));
         // What was a header value before is one with some bytes turned into `x`.
         *value = HeaderValue::from_maybe_shared(clean).unwrap_or_else(|_| HeaderValue::from_static("x"));
         count += found;
@@ -77,7 +85,7 @@ fn scrub_headers(head: &mut Parts, injected: &Injected) -> u32 {
 /// Reads the beginning of a body: all of it when it is small and comes at once. The flag says that it was all.
 async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool), UpstreamError> {
     let known = inbound.body.size_hint().exact();
-    if known.is_some_and(|size| size > WHOLE) {
+    if known.is_some_and(|size| size > WHOLE as u64) {
         return Ok((Bytes::new(), false));
     }
     let grace = if known.is_some() { times.pause } else { GRACE };
@@ -97,10 +105,12 @@ async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool)
         if first.is_empty() && all.is_empty() {
             first = data;
         } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&data);
+            let size = known.and_then(|size| usize::try_from(size).ok());
+            let room = size.unwrap_or(WHOLE + first.len() + data.len());
+            append(&mut all, &std::mem::take(&mut first), room);
+            append(&mut all, &data, room);
         }
-        if (first.len() + all.len()) as u64 > WHOLE {
+        if first.len() + all.len() > WHOLE {
             return Ok((joined(first, all), false));
         }
         if known.is_some() {
@@ -108,6 +118,18 @@ async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool)
         }
     }
     Ok((joined(first, all), true))
+}
+
+/// Appends to what has that much room from its beginning on. The key may be in it, and a buffer that grows by itself would
+/// leave a copy behind.
+fn append(all: &mut BytesMut, bytes: &[u8], room: usize) {
+    if all.capacity() - all.len() < bytes.len() {
+        let mut larger = BytesMut::with_capacity(room.max(all.len() + bytes.len()));
+        larger.extend_from_slice(all);
+        all[..].zeroize();
+        *all = larger;
+    }
+    all.extend_from_slice(bytes);
 }
 
 fn joined(first: Bytes, all: BytesMut) -> Bytes {
@@ -261,6 +283,43 @@ impl<'de> Visitor<'de> for ContentVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEY: &str = "5f2b6c9e0a1d4c3b8e7f60718293a4b5c6d7e8f9";
+
+    #[test]
+    fn a_header_loses_the_key_in_its_value_and_goes_when_it_has_it_in_its_name() {
+        let scrubber = Scrubber::new(&[KEY.as_bytes()], Bytes::copy_from_slice).unwrap();
+        let mut headers = HeaderMap::new();
+        let (capitals, escaped) = (format!("x-{}", KEY.to_uppercase()), format!("%35{}", &KEY[1..]));
+        for (name, value) in [
+            ("content-encoding", KEY),
+            (KEY, "told"),
+            (KEY, "told again"),
+            (capitals.as_str(), "told"),
+            (escaped.as_str(), escaped.as_str()),
+            ("x-other", "kept"),
+        ] {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        assert_eq!(scrub_headers(&mut headers, &scrubber), 4);
+        assert_eq!(headers.len(), 2);
+        assert_eq!(headers["content-encoding"], "x".repeat(40));
+        assert_eq!(headers["x-other"], "kept");
+    }
+
+    #[test]
+    fn what_is_joined_stays_where_it_is_while_there_is_room_and_is_whole_when_there_is_none() {
+        let mut all = BytesMut::new();
+        append(&mut all, b"ab", 8);
+        let begins = all.as_ptr();
+        append(&mut all, b"cdef", 8);
+        append(&mut all, b"gh", 8);
+        assert_eq!((all.as_ptr(), &all[..]), (begins, &b"abcdefgh"[..]));
+        let more = vec![b'i'; 100];
+        append(&mut all, &more, 8);
+        assert_eq!(all, [&b"abcdefgh"[..], &more[..]].concat());
+    }
 
     #[test]
     fn the_envelope_is_read_whatever_its_content_is() {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri, Version, header};
@@ -19,6 +20,9 @@ use crate::vault::inject::OutboundParts;
 
 /// How often a call moves on to another pooled connection when the one at hand turns out to be closed.
 const MAX_STALE: usize = 4;
+/// How long behind a call's end its secrets may still be needed. A head that waits for a stream gets one when other calls end,
+/// and those that came with this one run out of time about when it does: it may be written just then.
+const LATE: Duration = Duration::from_secs(1);
 
 struct Client {
     connector: Connector,
@@ -88,7 +92,7 @@ impl Client {
                 .max_header_list_size(u32::try_from(self.max_head).unwrap_or(u32::MAX))
                 .initial_stream_window_size(1024 * 1024)
                 .initial_connection_window_size(4 * 1024 * 1024)
-                .keep_alive_interval(std::time::Duration::from_secs(20))
+                .keep_alive_interval(Duration::from_secs(20))
                 .handshake(io)
                 .await
                 .map_err(broken)?;
@@ -158,9 +162,10 @@ impl Client {
             Ok(()) => {}
             Err(error) => return Ok(Attempt::NothingSent(error.into())),
         }
-        let (kept, sending) = self.with_blanks(message, &waiting, deadline)?;
+        let (kept, sending) = self.with_blanks(message, &waiting, deadline + LATE)?;
         let sent = std::pin::pin!(sender.try_send_request(sending));
-        match self.in_time(sent, deadline, progress).await? {
+        let ended = self.in_time(sent, deadline, progress).await.inspect_err(|_| waiting.given_up(&kept));
+        match ended? {
             Ok(reply) => {
                 let (head, body) = reply.into_parts();
                 Ok(Attempt::Reply(Inbound { head, body: InboundBody::H2(body) }))
@@ -172,24 +177,27 @@ impl Client {
                     Ok(Attempt::NothingSent(error.into_error().into()))
                 }
                 (None, Some(fault)) => Err(UpstreamError::Broken(fault.into())),
-                (None, None) => Err(broken(error.into_error())),
+                (None, None) => {
+                    waiting.given_up(&kept);
+                    Err(broken(error.into_error()))
+                }
             },
         }
     }
 
     /// What the library is given: the body, and a copy of the head with a blank in the place of each secret. The head itself
-    /// stays, in case that this connection takes nothing. A secret waits until its head is written, and not for longer than the
-    /// call may take.
+    /// stays, in case that this connection takes nothing. A secret waits until its head is written, and for no longer than it is
+    /// told.
     fn with_blanks(
         &self,
         message: &mut Message,
         waiting: &Waiting,
-        deadline: Instant,
+        until: Instant,
     ) -> Result<(Kept, http::Request<Upload>), UpstreamError> {
         let Message { request, keyed_target } = message;
         let mut target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         let mut headers = request.headers().clone();
-        let kept = waiting.keep(keyed_target.then_some(&mut target), &mut headers, deadline);
+        let kept = waiting.keep(keyed_target.then_some(&mut target), &mut headers, until);
         let kept = kept.ok_or_else(|| UpstreamError::Broken("the system hands out no random bytes".into()))?;
         let mut sending = http::Request::new(std::mem::take(request.body_mut()));
         sending.method_mut().clone_from(request.method());

@@ -67,6 +67,34 @@ fn a_key_echoed_in_a_header_is_cut_out_in_every_form() {
 }
 
 #[test]
+fn a_key_echoed_as_an_encoding_or_in_a_headers_name_is_seen_nowhere() {
+    // The gate tells the encoding that it refuses. A name comes in small letters: what is left of Base64 then is no key.
+    let merchant = echo(|e, key| match e.number() {
+        0 => e.reply(200, &format!("content-type: application/json\r\ncontent-encoding: {key}\r\n"), b"{}"),
+        n => {
+            let (_, make) = FORMS[n - 1];
+            e.reply(200, &format!("content-type: text/plain\r\nx-{}: told\r\netag: \"kept\"\r\n", make(key)), b"")
+        }
+    });
+    let mut proxy = Proxy::open(&merchant.target());
+    let client = proxy.client("webshop");
+    let mut replies = vec![client.get("/v2/orders")];
+    replies[0].must_be_refused(502, "reply_encoded");
+    for (form, _) in &FORMS[..4] {
+        let reply = client.get("/v2/orders");
+        assert_eq!(reply.must_be(200).header("etag"), "\"kept\"", "{form}");
+        replies.push(reply);
+    }
+    for reply in &replies {
+        let record = proxy.record(reply);
+        assert!(record.number("scrubbed") >= 1, "{record}");
+        proxy.secrets().must_not_be_in(record.to_string().as_bytes(), "the record");
+    }
+    // What it printed is looked through.
+    proxy.stop();
+}
+
+#[test]
 fn a_key_split_over_chunks_at_every_place_is_cut_out() {
     for at in [1, 2, 13, 20, 38, 39] {
         let merchant = echo(move |e, key| {

@@ -17,7 +17,7 @@ const HEAD: usize = 9;
 const SMALL: usize = 1024;
 /// The line is never longer than this: no head that the gate lets pass comes near, bytes.
 const LARGEST: usize = 1024 * 1024;
-/// Room that is kept for the next head, bytes.
+/// Room that is kept for the next head, and how much of what was sent may stay in front of what waits, bytes.
 const KEPT: usize = 16 * 1024;
 
 const HEADERS: u8 = 1;
@@ -243,6 +243,27 @@ impl Frames {
             self.line.clear();
             self.line.shrink_to(KEPT);
             (self.sent, self.whole) = (0, 0);
+        } else if self.sent > KEPT {
+            self.forget_sent();
+        }
+    }
+
+    /// Moves what waits to the line's beginning: on a busy connection something always waits, and the line would grow for ever.
+    fn forget_sent(&mut self) {
+        let by = std::mem::take(&mut self.sent);
+        self.line.drain(..by);
+        self.whole -= by;
+        // What ends in front of that was let go; one at most was sent in part.
+        for Fill { place, from, .. } in &mut self.fills {
+            *from += by.saturating_sub(place.start);
+            *place = place.start.saturating_sub(by)..place.end - by;
+        }
+        // None of it is sent before all of it is there.
+        if let Some(block) = &mut self.block {
+            block.frame.1 -= by;
+            for piece in &mut block.pieces {
+                *piece = piece.start - by..piece.end - by;
+            }
         }
     }
 
@@ -280,86 +301,4 @@ fn places(pieces: &[Range<usize>], range: Range<usize>) -> impl Iterator<Item = 
 }
 
 #[cfg(test)]
-mod tests {
-    // What today's library does not do, and tomorrow's may.
-
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use http::{HeaderMap, HeaderValue};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    }
-
-    fn written(frames: &Frames) -> Vec<u8> {
-        let mut slices = [IoSlice::new(&[]); 16];
-        let count = frames.slices(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
-    }
-
-    /// Behind a preface, of which nothing is shown.
-    fn begun(waiting: &Waiting) -> Frames {
-        let mut frames = Frames::new();
-        assert_eq!(frames.take(&[0; 24], waiting), Ok(24));
-        frames.written(24);
-        frames
-    }
-
-    /// A call with one secret, and the literal that stands for it, not coded.
-    fn one(waiting: &Arc<Waiting>) -> Vec<u8> {
-        let mut headers = HeaderMap::new();
-        let mut value = HeaderValue::from_static("0123456789");
-        value.set_sensitive(true);
-        headers.insert("n", value);
-        waiting.keep(None, &mut headers, Instant::now() + Duration::from_secs(600));
-        [&[0x10, 1, b'n', 10], headers["n"].as_bytes()].concat()
-    }
-
-    #[test]
-    fn a_blank_that_is_not_coded_is_filled_in_too_behind_padding_and_priority() {
-        let waiting = Arc::<Waiting>::default();
-        let mut frames = begun(&waiting);
-        let literal = one(&waiting);
-        let padded = [&[3, 0, 0, 0, 0, 9][..], &literal[..6], &[0; 3]].concat();
-        let sent = [frame(1, 0x28, 1, &padded), frame(9, 4, 1, &literal[6..])].concat();
-        assert_eq!(frames.take(&sent, &waiting), Ok(sent.len()));
-        let real = [&[3, 0, 0, 0, 0, 9][..], b"\x10\x01n\x0a01", &[0; 3]].concat();
-        assert_eq!(written(&frames), [frame(1, 0x28, 1, &real), frame(9, 4, 1, b"23456789")].concat());
-    }
-
-    #[test]
-    fn trailers_and_frames_around_pass_and_large_ones_are_not_taken() {
-        let waiting = Arc::<Waiting>::default();
-        let mut frames = begun(&waiting);
-        let (ping, trailers) = (frame(6, 0, 0, &[0; 8]), frame(1, 5, 1, &[0, 1, b't', 1, b'v']));
-        let sent = [ping.clone(), frame(1, 4, 1, &one(&waiting)), frame(0, 0, 1, &[b'd'; 2000])].concat();
-        assert_eq!(frames.take(&sent, &waiting), Ok(sent.len() - 2000));
-        assert_eq!((frames.take(&[b'd'; 2000], &waiting), frames.passing()), (Ok(0), 2000));
-        frames.passed(2000);
-        assert_eq!(frames.take(&trailers, &waiting), Ok(trailers.len()));
-        let line = written(&frames);
-        assert!(line.starts_with(&ping) && line.ends_with(&trailers));
-        assert!(line.windows(10).any(|text| text == b"0123456789"));
-    }
-
-    #[test]
-    fn what_cannot_be_followed_ends_it() {
-        let waiting = Arc::<Waiting>::default();
-        let cases = [
-            (frame(9, 4, 1, &[0x82]), Misplaced::Unreadable),
-            ([frame(1, 0, 1, &[0x82]), frame(0, 0, 1, &[0])].concat(), Misplaced::Unreadable),
-            ([frame(1, 0, 1, &[0x82]), frame(9, 4, 3, &[0x82])].concat(), Misplaced::Unreadable),
-            (frame(1, 4, 1, &[0x10, 1]), Misplaced::Unreadable),
-            (frame(1, 0xc, 1, &[9, 0x82]), Misplaced::Unreadable),
-            (frame(1, 4, 1, &[0x82]), Misplaced::NoKeyWaits),
-        ];
-        for (bytes, why) in cases {
-            assert_eq!(begun(&waiting).take(&bytes, &waiting), Err(why), "{bytes:?}");
-        }
-    }
-}
+mod tests;

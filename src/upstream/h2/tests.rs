@@ -291,6 +291,26 @@ fn a_call_whose_time_is_up_or_that_was_taken_back_leaves_no_key_behind_and_its_h
 }
 
 #[test]
+fn on_a_connection_on_which_nothing_happens_secrets_are_let_go_in_time() {
+    run(async {
+        let waiting = Arc::<Waiting>::default();
+        for until in [Instant::now() + Duration::from_millis(200), soon()] {
+            let (mut target, mut headers) = Planned::new("/?k=0123456789", &[], 0).head();
+            let kept = waiting.keep(Some(&mut target), &mut headers, until).unwrap();
+            waiting.given_up(&kept);
+        }
+        assert_eq!(waiting.count(), 2);
+        let one_goes = async {
+            while waiting.count() > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), one_goes).await.unwrap();
+        assert_eq!(waiting.count(), 1);
+    });
+}
+
+#[test]
 fn a_connection_that_is_over_keeps_nothing() {
     let waiting = Arc::<Waiting>::default();
     let stream = Filling::new((), waiting.clone());

@@ -1,8 +1,8 @@
 //! The secrets of calls whose heads are not written yet, by connection. They go when the head is written, when it is clear that
-//! it never will be, or when the call's time is up: a call that was given up keeps no key alive for longer.
+//! it never will be, or when their own time is up: a call that was given up keeps no key alive for longer.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
@@ -107,6 +107,19 @@ impl Waiting {
     /// Lets go of what is late.
     pub(super) fn clean(&self) {
         self.calls().end_late_ones();
+    }
+
+    /// The call is given up, and nobody knows whether its head will be written. If its secrets are still here, they go when
+    /// their time is up: on a connection on which nothing happens, nobody else lets go of them.
+    pub fn given_up(self: &Arc<Self>, kept: &Kept) {
+        let until = self.calls().queue.iter().find(|call| call.number == kept.0).map(|call| call.until);
+        if let Some(until) = until {
+            let waiting = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep_until(until).await;
+                waiting.clean();
+            });
+        }
     }
 
     /// The connection is over.
