@@ -315,7 +315,7 @@ fn a_person_can_be_forgotten_while_the_gate_runs() {
     let forget = ["audit", "forget", "--param", "emailAddresses=ann.person@example.com"];
     let dry = proxy.keygate(&[&forget[..], &["--dry-run"]].concat(), b"").ok();
     assert!(
-        dry.contains("1 records") && dry.contains("GET /v2/orders") && dry.contains("nothing was changed"),
+        dry.contains("1 record") && dry.contains("GET /v2/orders") && dry.contains("nothing was changed"),
         "{dry}"
     );
     let asked = proxy.keygate(&forget, b"");
@@ -323,7 +323,7 @@ fn a_person_can_be_forgotten_while_the_gate_runs() {
     let told = proxy.keygate(&[&forget[..], &["--reason", "for ann.person@example.com", "--yes"]].concat(), b"");
     assert!(told.code == Some(2) && proxy.audit().find(&ann).is_some(), "{told}");
     let done = proxy.keygate(&[&forget[..], &["--reason", "request 17", "--yes"]].concat(), b"").ok();
-    assert!(done.contains("forgotten: 1 records"), "{done}");
+    assert!(done.contains("forgotten: 1 record"), "{done}");
     assert!(proxy.audit().find(&ann).is_none() && proxy.audit().find(&bob).is_some());
     let all = String::from_utf8(proxy.audit().bytes()).unwrap();
     assert!(!all.contains(&hash) && all.contains("request 17"), "{all}");
@@ -334,7 +334,7 @@ fn a_person_can_be_forgotten_while_the_gate_runs() {
     proxy.stop();
     verify(&mut proxy).ok();
     let stopped = proxy.keygate(&["audit", "forget", "--record", &bob, "--yes"], b"").ok();
-    assert!(stopped.contains("forgotten: 1 records"), "{stopped}");
+    assert!(stopped.contains("forgotten: 1 record"), "{stopped}");
     assert!(proxy.audit().find(&bob).is_none());
     let told = verify(&mut proxy).ok();
     assert!(told.contains("intact") && told.contains("forgotten: 2 records"), "{told}");
