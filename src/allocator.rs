@@ -35,6 +35,13 @@ pub fn wiping<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Gives what this thread has freed back to the system, for a thread that works hard now and then: else it would keep it until
+/// it works again.
+pub fn give_back() {
+    // SAFETY: any thread may call it at any time; it touches memory that nobody has.
+    unsafe { libmimalloc_sys::mi_collect(true) }
+}
+
 /// Wraps an allocator.
 pub struct Wiping<A>(pub A);
 

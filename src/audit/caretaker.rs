@@ -106,6 +106,10 @@ fn seal_finished(directory: &Path, unfit: &mut BTreeSet<PathBuf>) -> io::Result<
             Err(error) => return Err(error),
         }
     }
+    if sealed > 0 {
+        // Megabytes, for some seconds of each hour.
+        allocator::give_back();
+    }
     Ok(sealed)
 }
 

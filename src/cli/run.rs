@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::allocator;
 use crate::assemble;
 use crate::config::Config;
 
@@ -54,6 +55,8 @@ pub fn run(args: &Run, path: &Path) -> Result<(), Failure> {
     let config = settings::checked(path, &text)?;
     let gate = assemble::start(&config, Some(source))?;
     output::result(&format!("ready {}\n", base_url(&config, gate.address(), None)))?;
+    // What the start has read and opened; this thread waits from here on.
+    allocator::give_back();
     gate.run_until_signal()
 }
 

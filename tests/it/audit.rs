@@ -314,10 +314,7 @@ fn a_person_can_be_forgotten_while_the_gate_runs() {
     let hash = proxy.audit().find(&ann).unwrap().field("query")[0][1].as_str().unwrap().to_owned();
     let forget = ["audit", "forget", "--param", "emailAddresses=ann.person@example.com"];
     let dry = proxy.keygate(&[&forget[..], &["--dry-run"]].concat(), b"").ok();
-    assert!(
-        dry.contains("1 record") && dry.contains("GET /v2/orders") && dry.contains("nothing was changed"),
-        "{dry}"
-    );
+    assert!(dry.contains("1 record") && dry.contains("GET /v2/orders") && dry.contains("nothing was changed"), "{dry}");
     let asked = proxy.keygate(&forget, b"");
     assert!(asked.code == Some(2) && asked.stderr.contains("--yes"), "{asked}");
     let told = proxy.keygate(&[&forget[..], &["--reason", "for ann.person@example.com", "--yes"]].concat(), b"");
