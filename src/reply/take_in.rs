@@ -10,6 +10,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroize;
 
@@ -145,75 +146,37 @@ fn is_json(head: &Parts) -> bool {
 fn envelope(body: &[u8]) -> Option<EnvelopeFacts> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Outer {
+    struct Outer<'a> {
         success: Option<bool>,
-        log_id: Option<Handle>,
-        request_id: Option<Handle>,
+        #[serde(borrow)]
+        log_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        request_id: Option<&'a RawValue>,
         #[serde(default)]
         content: Content,
     }
-    let outer: Outer = serde_json::from_slice(body).ok()?;
+    let outer: Outer<'_> = serde_json::from_slice(body).ok()?;
     let facts = EnvelopeFacts {
         success: outer.success,
-        log_id: outer.log_id.and_then(|handle| handle.0),
-        request_id: outer.request_id.and_then(|handle| handle.0),
+        log_id: outer.log_id.and_then(handle),
+        request_id: outer.request_id.and_then(handle),
         rejected: outer.content.rejected,
     };
     (facts != EnvelopeFacts::default()).then_some(facts)
 }
 
-/// A support handle of the merchant API: text or a number; anything else is passed over.
-struct Handle(Option<String>);
-
-impl<'de> Deserialize<'de> for Handle {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(HandleVisitor)
+/// A support handle of the merchant API: text or a number, cut short; anything else is passed over.
+fn handle(value: &RawValue) -> Option<String> {
+    let json = value.get();
+    let mut text = match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok()?,
+        b'-' | b'0'..=b'9' => json.to_owned(),
+        _ => return None,
+    };
+    if let Some((end, _)) = text.char_indices().nth(64) {
+        text.truncate(end);
     }
-}
-
-struct HandleVisitor;
-
-impl<'de> Visitor<'de> for HandleVisitor {
-    type Value = Handle;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("anything")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Handle, E> {
-        let end = text.char_indices().nth(64).map_or(text.len(), |(at, _)| at);
-        Ok(Handle(Some(text[..end].to_owned())))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Handle, E> {
-        Ok(Handle(Some(number.to_string())))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Handle, E> {
-        Ok(Handle(Some(number.to_string())))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Handle, E> {
-        Ok(Handle(Some(number.to_string())))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Handle, E> {
-        Ok(Handle(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Handle, E> {
-        Ok(Handle(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Handle, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Handle(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Handle, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Handle(None))
-    }
+    Some(text)
 }
 
 /// `Content` is a list, a number or text as often as an object; of an object, `RejectedCount` is looked at. Nothing of
