@@ -82,15 +82,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Begins a call's record.
-    pub fn begin(peer: &Peer, log: Log, metrics: Arc<Metrics>, envelope: Envelope, gone: Gone) -> Self {
+    /// Begins a call's record. Boxed: it is handed from step to step.
+    pub fn begin(peer: &Peer, log: Log, metrics: Arc<Metrics>, envelope: Envelope, gone: Gone) -> Box<Self> {
         let mut record = Record::new(Kind::Call, Timestamp::now());
         record.peer = Some(peer.address);
         record.tls = Some(peer.tls.clone());
         record.http = Some(peer.http);
         let in_flight = metrics.begin();
         let (steps, step) = (Steps::default(), Instant::now());
-        Self {
+        Box::new(Self {
             record,
             log,
             metrics,
@@ -103,7 +103,7 @@ impl Entry {
             trailers: false,
             begun: None,
             _in_flight: in_flight,
-        }
+        })
     }
 
     /// The shape of refusals to this caller.
@@ -121,6 +121,11 @@ impl Entry {
         let now = Instant::now();
         *of(&mut self.steps) = u32::try_from((now - self.step).as_micros()).unwrap_or(u32::MAX);
         self.step = now;
+    }
+
+    /// When the last step ended.
+    pub fn last_step(&self) -> Instant {
+        self.step
     }
 
     /// The real key was cut out of the reply.

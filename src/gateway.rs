@@ -3,6 +3,7 @@
 mod second;
 
 use std::borrow::Cow;
+use std::io::Write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tower::{Service as _, ServiceExt as _};
 
 use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, RECEIPT_HEADER, Record, Verdict};
 use crate::config::Config;
@@ -72,6 +74,7 @@ struct Decided {
     upstream: usize,
     effect: Effect,
     outbound: Outbound,
+    body: Upload,
     injected: Injected,
 }
 
@@ -86,14 +89,28 @@ impl Gateway {
         &self.shared
     }
 
-    /// Serves one call. It never fails: a refusal is a reply too.
-    pub async fn handle(&self, peer: &Peer, request: Request<Incoming>, gone: Gone) -> Response<ReplyBody> {
+    /// Serves one call. It never fails: a refusal is a reply too. `held` is let go when the call is over.
+    ///
+    /// What needs no waiting is done before there is a future: that has to carry what was decided, and not the request too.
+    pub fn handle<H: Send>(
+        self: Arc<Self>,
+        peer: &Peer,
+        request: Request<Incoming>,
+        gone: Gone,
+        held: H,
+    ) -> impl Future<Output = Response<ReplyBody>> + Send + use<H> {
         let mut entry = self.begin(peer, request.method(), gone);
-        let reply = match self.serve(&mut entry, request).await {
-            Ok(reply) => reply,
-            Err(refusal) => refuse(&mut entry, &refusal),
-        };
-        respond(reply, entry).await
+        let decided = self.decide(&mut entry, request);
+        async move {
+            let reply = match decided {
+                Ok(decided) => self.serve(&mut entry, decided).await,
+                Err(refusal) => Err(refusal),
+            };
+            let reply = reply.unwrap_or_else(|refusal| refuse(&mut entry, &refusal));
+            let response = respond(reply, entry).await;
+            drop(held);
+            response
+        }
     }
 
     /// Answers a call that was not let in at all.
@@ -103,23 +120,18 @@ impl Gateway {
         respond(reply, entry).await
     }
 
-    fn begin(&self, peer: &Peer, method: &Method, gone: Gone) -> Entry {
+    fn begin(&self, peer: &Peer, method: &Method, gone: Gone) -> Box<Entry> {
         let Shared { log, metrics, envelope, .. } = &*self.shared;
         let mut entry = Entry::begin(peer, log.clone(), metrics.clone(), *envelope, gone);
         entry.record.method = Some(method_name(method));
         entry
     }
 
-    async fn serve(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Reply, Refusal> {
-        self.shared.log.ensure_open()?;
-        let (mut head, body) = request.into_parts();
-        let arrival = head.extensions.remove::<Arc<Arrival>>();
-        let Decided { upstream, effect, outbound, mut injected } = self.decide(entry, head, !body.is_end_stream())?;
-        entry.step(|s| &mut s.decide);
+    async fn serve(&self, entry: &mut Entry, decided: Decided) -> Result<Reply, Refusal> {
+        let Decided { upstream, effect, outbound, body, mut injected } = decided;
         if effect == Effect::Write {
             entry.intend().await?;
         }
-        let body = Upload::new(body, self.shared.upload, arrival);
         let first = self.forward(entry, upstream, outbound, body).await?;
         let (inbound, times) = match injected.second.take() {
             None => first,
@@ -132,13 +144,16 @@ impl Gateway {
 
     /// Who calls, what, may it, how often, with which key: all by the configuration in force at this moment. Nothing here
     /// waits, and nothing after it asks again.
-    fn decide(&self, entry: &mut Entry, head: Parts, has_body: bool) -> Result<Decided, Refusal> {
+    fn decide(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Decided, Refusal> {
+        self.shared.log.ensure_open()?;
+        let (mut head, body) = request.into_parts();
+        let (arrival, has_body) = (head.extensions.remove::<Arc<Arrival>>(), !body.is_end_stream());
         let live = self.shared.live.load();
         let Live { policy, limits, .. } = &**live;
         let Parts { method, uri, headers, .. } = &head;
         judge(Head { method, uri, headers, has_body }, &policy.slots().headers, self.shared.sizes)?;
         let query = policy.query(head.uri.query())?;
-        let now = Timestamp::now();
+        let now = entry.record.time;
         let client = policy.identify(&head.headers, &query, now)?;
         identified(entry, &client);
         if head.headers.get(RECEIPT_HEADER).is_some_and(|wanted| wanted.as_bytes().eq_ignore_ascii_case(b"signed")) {
@@ -163,7 +178,9 @@ impl Gateway {
         let to = Destination { repeatable, ..self.destination(policy, &permit, now) };
         let (outbound, injected) = inject(call, &permit, ticket, head.headers, &self.shared.ring, &to)?;
         allowed(entry, &injected, &self.upstreams[to.upstream].name);
-        Ok(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, injected })
+        entry.step(|s| &mut s.decide);
+        let body = Upload::new(body, self.shared.upload, arrival);
+        Ok(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, body, injected })
     }
 
     fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit, now: Timestamp) -> Destination<'a> {
@@ -182,9 +199,12 @@ impl Gateway {
     ) -> Result<(Inbound, BodyTimes), UpstreamError> {
         let Upstream { times, service, .. } = &self.upstreams[upstream];
         let progress = body.progress();
-        let deadline = Instant::now() + times.total;
-        let request = upstream::Request { parts: outbound.into_parts(), body, deadline };
-        let sent = tower::ServiceExt::oneshot(service.clone(), request).await;
+        let deadline = Instant::from_std(entry.last_step()) + times.total;
+        let mut service = service.clone();
+        let sent = match service.ready().await {
+            Ok(ready) => ready.call(upstream::Request { parts: outbound.into_parts(), body, deadline }).await,
+            Err(error) => Err(error),
+        };
         entry.record.bytes_in = progress.as_ref().map_or(0, |progress| progress.bytes());
         entry.step(|s| &mut s.upstream);
         // When the client's own body was the trouble, that is the reason to give.
@@ -321,8 +341,12 @@ fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
     const NOW: HeaderName = HeaderName::from_static("ratelimit");
     let headers = &mut reply.head_mut().headers;
     headers.insert(POLICY, left.policy);
-    let now = format!("\"{}\";r={};t={reset}", left.level.policy(), left.calls);
-    if let Ok(now) = HeaderValue::try_from(now) {
+    // A short word and two numbers.
+    let mut now = [0; 80];
+    let mut room = &mut now[..];
+    let written = write!(room, "\"{}\";r={};t={reset}", left.level.policy(), left.calls);
+    let length = 80 - room.len();
+    if let (Ok(()), Ok(now)) = (written, HeaderValue::from_bytes(&now[..length])) {
         headers.insert(NOW, now);
     }
 }

@@ -72,7 +72,7 @@ async fn play(data: &[u8], gateway: &Arc<Gateway>) -> Vec<u8> {
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, peer, one) = (gateway.clone(), peer.clone(), UnderWay::begin(&calls));
         async move {
-            let reply = gateway.handle(&peer, request, Gone::default()).await;
+            let reply = gateway.clone().handle(&peer, request, Gone::default(), ()).await;
             drop(one);
             Ok::<_, Infallible>(reply)
         }

@@ -3,6 +3,8 @@
 //! `ORIGIN INDEX LEAF [SIGNATURE]`, one line that fits any log. The signature is that of the signed note whose text is
 //! `keygate-receipt/v1`, origin, index and leaf, a line each; its first line keeps it from being read as a checkpoint.
 
+use std::fmt::Write;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
@@ -24,10 +26,8 @@ fn statement(origin: &str, index: u64, leaf: &str) -> String {
 pub(super) fn write(key: &SigningKey, index: u64, leaf: &Hash, signed: bool) -> String {
     let origin = key.verifier().name();
     let mut text = String::with_capacity(192);
-    text.push_str(origin);
-    text.push(' ');
-    text.push_str(&index.to_string());
-    text.push(' ');
+    // To write to memory does not fail.
+    let _ = write!(text, "{origin} {index} ");
     let from = text.len();
     STANDARD.encode_string(leaf, &mut text);
     if signed {

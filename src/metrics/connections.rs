@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Connections {
     accepted: AtomicU64,
     idled: AtomicU64,
+    rested: AtomicU64,
     open: Mutex<BTreeMap<usize, Open>>,
 }
 
@@ -35,6 +36,11 @@ impl Connections {
         self.idled.fetch_add(times, Ordering::Relaxed);
     }
 
+    /// Quiet connections were told to rest.
+    pub fn rested(&self, times: u64) {
+        self.rested.fetch_add(times, Ordering::Relaxed);
+    }
+
     /// What a worker's connections are doing.
     pub fn open(&self, worker: usize, open: Open) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(worker, open);
@@ -48,6 +54,9 @@ impl Connections {
         let help = "Connections closed because no call came on them for `idle_timeout`.";
         super::head(out, "keygate_connections_idled_total", "counter", help);
         let _ = writeln!(out, "keygate_connections_idled_total {}", count(&self.idled));
+        let help = "Times that a quiet HTTP/1.1 connection was put to rest: it stays open and keeps less memory.";
+        super::head(out, "keygate_connections_rested_total", "counter", help);
+        let _ = writeln!(out, "keygate_connections_rested_total {}", count(&self.rested));
         super::head(out, "keygate_connections_open", "gauge", "Connections open, by state, as of half a second ago.");
         let all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = |of: fn(&Open) -> u64| all.values().map(of).sum::<u64>();

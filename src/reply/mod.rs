@@ -93,7 +93,7 @@ impl<T> Sealed<T> {
 }
 
 /// Sends a reply: whole ones after their receipt, streams after that of their beginning and up to their last byte.
-pub async fn respond(mut reply: Reply, mut entry: Entry) -> http::Response<ReplyBody> {
+pub async fn respond(mut reply: Reply, mut entry: Box<Entry>) -> http::Response<ReplyBody> {
     let id = entry.id_header();
     reply.head.headers.insert(RECORD_HEADER, id);
     entry.record.status = Some(reply.head.status.as_u16());

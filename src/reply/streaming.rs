@@ -40,7 +40,7 @@ pub struct Streaming {
     hold: Hold,
     /// May go, behind what went before it.
     next: Option<Bytes>,
-    entry: Entry,
+    entry: Box<Entry>,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether the receipt goes behind the body.
@@ -64,7 +64,7 @@ pub struct Cut;
 type Polled = Poll<Option<Result<Frame<Bytes>, Cut>>>;
 
 impl Streaming {
-    pub(super) fn new(source: Source, entry: Entry, trailers: bool) -> Self {
+    pub(super) fn new(source: Source, entry: Box<Entry>, trailers: bool) -> Self {
         Self { source, hold: Hold::default(), next: None, entry, stage: Stage::Start, timer: None, trailers }
     }
 

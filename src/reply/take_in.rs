@@ -1,12 +1,15 @@
 //! An upstream's reply, taken in: headers cleaned, body read when it is small.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, header};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -90,10 +93,17 @@ async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool)
         return Ok((Bytes::new(), false));
     }
     let grace = if known.is_some() { times.pause } else { GRACE };
-    let mut until = times.deadline.min(Instant::now() + grace);
+    // Most small replies are there with their head: a timer is for those that are not.
+    let mut until: Option<Instant> = None;
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     while !inbound.body.is_end_stream() {
-        let data = match timeout_at(until, inbound.body.frame()).await {
+        let frame = if let Some(frame) = at_hand(&mut inbound.body).await {
+            Ok(frame)
+        } else {
+            let until = *until.get_or_insert_with(|| times.deadline.min(Instant::now() + grace));
+            timeout_at(until, inbound.body.frame()).await
+        };
+        let data = match frame {
             Err(_) if known.is_some() => return Err(times.late()),
             Err(_) => return Ok((joined(first, all), false)),
             Ok(None) => break,
@@ -115,10 +125,19 @@ async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool)
             return Ok((joined(first, all), false));
         }
         if known.is_some() {
-            until = times.deadline.min(Instant::now() + grace);
+            until = None;
         }
     }
     Ok((joined(first, all), true))
+}
+
+/// The next piece of a body, if it need not be waited for.
+async fn at_hand<B: Body + Unpin>(body: &mut B) -> Option<Option<Result<Frame<B::Data>, B::Error>>> {
+    poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+        Poll::Ready(frame) => Poll::Ready(Some(frame)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Appends to what has that much room from its beginning on. The key may be in it, and a buffer that grows by itself would
@@ -168,15 +187,15 @@ fn envelope(body: &[u8]) -> Option<EnvelopeFacts> {
 /// A support handle of the merchant API: text or a number, cut short; anything else is passed over.
 fn handle(value: &RawValue) -> Option<String> {
     let json = value.get();
-    let mut text = match json.as_bytes().first()? {
+    let text: Cow<'_, str> = match json.as_bytes().first()? {
+        // As most are: nothing in it stands for something else.
+        b'"' if !json.contains('\\') => json[1..json.len() - 1].into(),
         b'"' => serde_json::from_str(json).ok()?,
-        b'-' | b'0'..=b'9' => json.to_owned(),
+        b'-' | b'0'..=b'9' => json.into(),
         _ => return None,
     };
-    if let Some((end, _)) = text.char_indices().nth(64) {
-        text.truncate(end);
-    }
-    Some(text)
+    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
+    Some(text[..end].to_owned())
 }
 
 /// `Content` is a list, a number or text as often as an object; of an object, `RejectedCount` is looked at. Nothing of

@@ -27,6 +27,7 @@ use super::half_closed::HalfClosed;
 use super::hello::{self, First, Hello};
 use super::noted::Noted;
 use super::obey::{self, Ended, Served};
+use super::rest::{self, Apart};
 use super::seat::{Cut, Talk};
 use super::seats::Taken;
 use super::streams::Streams;
@@ -152,7 +153,8 @@ impl Connection {
         let served = match http {
             Http::H1 => {
                 seat.talks(Talk::H1);
-                obey::serve(seat, self.http1(stream, &peer)).await
+                let begin = |stream| self.http1(stream, &peer);
+                rest::serve(seat, begin(HalfClosed::new(*stream, seat.clone())), begin).await
             }
             Http::H2 => {
                 seat.talks(Talk::H2);
@@ -170,11 +172,11 @@ impl Connection {
     async fn guarded(&self, stream: Box<Secured>, peer: &Arc<Peer>) -> Result<hyper::Result<()>, Cut> {
         let seat = &self.taken.seat;
         let (stream, watch) = frames::guard(*stream, seat.clone(), peer.abandoned.clone());
-        let served = obey::serve(seat, self.http2(stream, peer)).await;
+        let served = obey::serve(seat, self.http2(stream, peer).as_mut()).await;
         if let Some(word) = watch.ended() {
             self.last_word(word, peer).await;
         }
-        served
+        served.map(|served| served.unwrap_or(Ok(())))
     }
 
     /// Puts on record what a client did to HTTP/2, and tells it.
@@ -203,18 +205,20 @@ impl Connection {
         }
     }
 
-    fn http1(&self, stream: Box<Secured>, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
+    fn http1(
+        &self,
+        stream: HalfClosed<Secured>,
+        peer: &Arc<Peer>,
+    ) -> Box<impl Apart<Stream = HalfClosed<Secured>> + use<>> {
         let connection = hyper::server::conn::http1::Builder::new()
             // The sweep sees to it; hyper's own would count an idle connection's time too, with a timer for each head.
             .header_read_timeout(None)
             .max_header_size(self.settings.hard_head())
             .max_buf_size(self.settings.hard_head().max(ROOM))
-            .max_headers(256)
-            .serve_connection(
-                TokioIo::new(HalfClosed::new(*stream, self.taken.seat.clone())),
-                self.service(peer, None),
-            );
-        Box::pin(connection)
+            // Up to a hundred it reads them on the stack.
+            .max_headers(100)
+            .serve_connection(TokioIo::new(stream), self.service(peer, None));
+        Box::new(connection)
     }
 
     fn http2(&self, stream: Guarded<Secured>, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
@@ -326,11 +330,7 @@ impl Calls {
             let call = Box::pin(async move { gateway.turn_away(&peer, method, Refusal::Overloaded).await });
             return Waiting { call: Some(call), hung_up, abandoned };
         };
-        let call = Box::pin(async move {
-            let response = gateway.handle(&peer, request, gone).await;
-            drop((running, place));
-            response
-        });
+        let call = Box::pin(gateway.handle(&peer, request, gone, (running, place)));
         Waiting { call: Some(call), hung_up, abandoned }
     }
 }

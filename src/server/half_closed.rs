@@ -17,6 +17,8 @@ use super::seat::Seat;
 pub(super) struct HalfClosed<S> {
     stream: S,
     seat: Arc<Seat>,
+    /// What was read of it already and comes first.
+    first: Vec<u8>,
     doubts: u8,
 }
 
@@ -26,12 +28,28 @@ const DOUBTS: u8 = 4;
 
 impl<S> HalfClosed<S> {
     pub(super) fn new(stream: S, seat: Arc<Seat>) -> Self {
-        Self { stream, seat, doubts: 0 }
+        Self { stream, seat, first: Vec::new(), doubts: 0 }
+    }
+
+    /// These were read of it, and are to be read again.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.first.extend_from_slice(bytes);
+    }
+
+    /// Whether something that was put back is to be read.
+    pub(super) fn has_more(&self) -> bool {
+        !self.first.is_empty()
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for HalfClosed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            let count = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first[..count]);
+            self.first.drain(..count);
+            return Poll::Ready(Ok(()));
+        }
         let (before, room) = (buf.filled().len(), buf.remaining());
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let ended = matches!(read, Poll::Ready(Ok(()))) && room > 0 && buf.filled().len() == before;

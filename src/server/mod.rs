@@ -12,6 +12,7 @@ mod half_closed;
 pub mod hello;
 mod noted;
 mod obey;
+mod rest;
 mod seat;
 mod seats;
 mod streams;

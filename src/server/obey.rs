@@ -40,11 +40,14 @@ pub(super) async fn unless_told<T>(seat: &Seat, work: impl Future<Output = T>) -
     .await
 }
 
-/// Serves a connection to its end or until it is told to go.
+/// Serves a connection to its end or until it is told to go; `None` when it is to rest, which only HTTP/1.1 is told.
 ///
 /// Asked to leave, it finishes the calls under way: hyper says `connection: close` or GOAWAY. To make room it says the
 /// same, once, and does not wait for an answer.
-pub(super) async fn serve(seat: &Seat, mut connection: Pin<Box<impl Served>>) -> Result<hyper::Result<()>, Cut> {
+pub(super) async fn serve(
+    seat: &Seat,
+    mut connection: Pin<&mut impl Served>,
+) -> Result<Option<hyper::Result<()>>, Cut> {
     let (mut waker, mut told) = (None, false);
     poll_fn(|cx| {
         seat.listen(cx, &mut waker);
@@ -60,7 +63,10 @@ pub(super) async fn serve(seat: &Seat, mut connection: Pin<Box<impl Served>>) ->
         if order == Some(Order::MakeRoom) && seat.is_idle() {
             return Poll::Ready(Err(Cut::MadeRoom));
         }
-        polled.map(Ok)
+        if polled.is_pending() && !told && seat.may_rest() {
+            return Poll::Ready(Ok(None));
+        }
+        polled.map(|served| Ok(Some(served)))
     })
     .await
 }

@@ -32,6 +32,8 @@ pub(super) struct Seat {
     pub(super) arrival: Arc<Arrival>,
     /// A goodbye was kept from hyper.
     deaf: AtomicBool,
+    /// It is told to rest.
+    rest: AtomicBool,
     order: AtomicU8,
     waker: Mutex<Option<Waker>>,
 }
@@ -117,6 +119,7 @@ impl Seat {
             blocked: AtomicBool::new(false),
             arrival: Arc::default(),
             deaf: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             order: AtomicU8::new(0),
             waker: Mutex::default(),
         }
@@ -224,6 +227,23 @@ impl Seat {
             waker.wake_by_ref();
         }
         news
+    }
+
+    /// Tells it to rest, unless something comes in between.
+    pub(super) fn rest(&self) {
+        self.rest.store(true, Relaxed);
+        if let Some(waker) = self.waker().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether it was told to rest and nothing has come in between: what is owed was sent, and nothing of a request is there.
+    pub(super) fn may_rest(&self) -> bool {
+        self.rest.load(Relaxed)
+            && self.rest.swap(false, Relaxed)
+            && self.is_idle()
+            && self.head().is_none()
+            && !self.arrival.is_wanting()
     }
 
     /// Has the task of this context woken by an order. `known` is the waker that was left last time.

@@ -22,6 +22,10 @@ const SETTLING: Moment = 500;
 const LEAVING: Moment = 3_000;
 /// Whom room is made for asks again this often.
 const AGAIN: Duration = Duration::from_millis(100);
+/// An HTTP/1.1 connection without a call for so long is told to rest.
+const QUIET: Moment = 1_000;
+/// So many at most in one sweep, so that calls need not wait behind them.
+const RESTS: u64 = 1_000;
 /// Candidates that are found in one go when room must be made.
 const CANDIDATES: usize = 64;
 
@@ -59,6 +63,8 @@ struct Sitting {
     seat: Arc<Seat>,
     /// Since when it has been asked to leave.
     leaving: Option<Moment>,
+    /// It was told to rest when it had been idle since then.
+    rested: Moment,
     /// Of a client that does not read as fast as it is written to.
     sending: Option<Box<Sending>>,
 }
@@ -77,6 +83,8 @@ pub(super) struct Count {
     pub(super) busy: u64,
     /// Asked to leave by this sweep.
     pub(super) idled: u64,
+    /// Told to rest by this sweep.
+    pub(super) rested: u64,
 }
 
 /// A seat that is taken; free again when this is dropped.
@@ -170,7 +178,7 @@ impl Seats {
         let seat = Arc::new(Seat::new(self.clock.clone()));
         let mut seats = lock(self.rooms.get(room)?);
         seat.at.store(seats.len(), Relaxed);
-        seats.push(Sitting { seat: seat.clone(), leaving: None, sending: None });
+        seats.push(Sitting { seat: seat.clone(), leaving: None, rested: Moment::MAX, sending: None });
         drop(seats);
         Some(Taken { seats: self.clone(), room, seat, _slot: slot, _source: source })
     }
@@ -273,6 +281,9 @@ impl Seats {
             if let Some(order) = sitting.judge(now, &self.times) {
                 let news = sitting.seat.tell(order);
                 count.idled += u64::from(news && order == Order::Leave);
+            } else if count.rested < RESTS && sitting.is_quiet(now) {
+                sitting.seat.rest();
+                count.rested += 1;
             }
         }
         count
@@ -302,6 +313,13 @@ impl Sitting {
             return over(asked, LEAVING).then_some(Order::Cut(Cut::Idle));
         }
         over(since, times.idle).then_some(Order::Leave)
+    }
+
+    /// Whether it is to rest now: once for each time that it is idle.
+    fn is_quiet(&mut self, now: Moment) -> bool {
+        let (seat, since) = (&self.seat, self.seat.since());
+        let quiet = now.saturating_sub(since) > QUIET && seat.talk() == Talk::H1 && seat.is_idle();
+        quiet && std::mem::replace(&mut self.rested, since) != since
     }
 
     /// Whether the client takes what it is sent too slowly.

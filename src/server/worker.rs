@@ -1,5 +1,6 @@
 //! One worker: its accept loop, its sweep, and how it ends.
 
+use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::Settings;
 use super::connection::{Calls, Connection};
 use super::seats::Taken;
+use crate::allocator;
 use crate::audit::{Http, TlsFacts};
 use crate::descriptors::ran_out;
 use crate::entry::{Abandoned, Peer};
@@ -20,6 +22,8 @@ use crate::metrics::Open;
 
 /// Between two tries to accept when the system is out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// When so many connections went to rest, what they kept is given back to the system.
+const MANY: u64 = 256;
 /// A source that has too many connections already.
 const TOO_MANY: &str = "too_many_connections";
 
@@ -28,6 +32,8 @@ pub(super) struct Worker {
     gateway: Arc<Gateway>,
     settings: Arc<Settings>,
     stop: watch::Receiver<bool>,
+    /// Connections that went to rest since memory was given back.
+    rested: Cell<u64>,
 }
 
 impl Worker {
@@ -37,7 +43,7 @@ impl Worker {
         settings: Arc<Settings>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { number, gateway, settings, stop }
+        Self { number, gateway, settings, stop, rested: Cell::new(0) }
     }
 
     /// Serves until told to stop, then drains.
@@ -148,6 +154,8 @@ impl Worker {
         let (seats, metrics) = (&self.settings.seats, &self.gateway.shared().metrics);
         let count = seats.sweep(self.number);
         metrics.connections.idled(count.idled);
+        metrics.connections.rested(count.rested);
+        self.give_back(count.rested);
         metrics.connections.open(self.number, Open { handshake: count.handshake, idle: count.idle, busy: count.busy });
         for together in seats.due() {
             self.record_together(together.code, together.source, together.times);
@@ -156,6 +164,16 @@ impl Worker {
             tracing::warn!("there are file descriptors for connections again");
             let detail = "connections are accepted without delay again".to_owned();
             drop(note_event(&self.gateway.shared().log, "descriptors-recovered", detail));
+        }
+    }
+
+    /// Connections came to rest. When no more do, and many have, gives back what they kept.
+    fn give_back(&self, rested: u64) {
+        let all = self.rested.get() + rested;
+        let due = rested == 0 && all >= MANY;
+        self.rested.set(if due { 0 } else { all });
+        if due {
+            allocator::give_back();
         }
     }
 

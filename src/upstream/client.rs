@@ -41,16 +41,17 @@ pub fn client(connector: Connector, authority: &str, max_head: u32) -> Option<Se
         pool: Arc::default(),
         max_head: max_head as usize,
     });
-    Some(BoxCloneSyncService::new(tower::service_fn(move |request| {
-        let client = client.clone();
-        async move { client.call(request).await }
-    })))
+    Some(BoxCloneSyncService::new(tower::service_fn(move |request| client.clone().call(request))))
 }
 
 impl Client {
-    async fn call(&self, request: Request) -> Result<Inbound, UpstreamError> {
+    fn call(self: Arc<Self>, request: Request) -> impl Future<Output = Result<Inbound, UpstreamError>> + Send {
         let Request { parts, body, deadline } = request;
         let mut message = Message::new(parts, body);
+        async move { self.send(&mut message, deadline).await }
+    }
+
+    async fn send(&self, message: &mut Message, deadline: Instant) -> Result<Inbound, UpstreamError> {
         let mut stale = 0;
         loop {
             let pooled = if stale < MAX_STALE { self.pool.take() } else { None };
@@ -63,7 +64,7 @@ impl Client {
                     Err(_) => return Err(self.too_long()),
                 },
             };
-            match self.attempt(sender, &mut message, deadline).await? {
+            match self.attempt(sender, message, deadline).await? {
                 Attempt::Reply(inbound) => return Ok(inbound),
                 Attempt::NothingSent(error) if fresh => return Err(UpstreamError::Broken(error)),
                 Attempt::NothingSent(_) => stale += 1,

@@ -4,13 +4,13 @@
 //! not needed grows old at the bottom and is closed.
 
 use std::sync::{Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::h1::Link;
 use super::h2::Shared;
 
-/// Idle longer than this, a connection is not used again: servers close them at about a minute.
-const MAX_IDLE: Duration = Duration::from_secs(50);
+/// Idle for so many sweeps, a connection is not used again: servers close them at about a minute.
+const MAX_IDLE: u32 = 10;
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
 /// Idle connections kept at most.
@@ -33,7 +33,9 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct Inner {
-    idle: Vec<(Box<Link>, Instant)>,
+    /// Each with the number of the sweep before it was put back.
+    idle: Vec<(Box<Link>, u32)>,
+    sweeps: u32,
     h2: Option<Shared>,
     speaks_h1: bool,
 }
@@ -48,10 +50,8 @@ impl Pool {
             }
             inner.h2 = None;
         }
-        while let Some((mut link, since)) = inner.idle.pop() {
-            if since.elapsed() > MAX_IDLE {
-                inner.idle.clear();
-            } else if link.is_usable() {
+        while let Some((mut link, _)) = inner.idle.pop() {
+            if link.is_usable() {
                 return Some(Sender::H1(link));
             }
         }
@@ -60,7 +60,9 @@ impl Pool {
 
     /// Closes what has been idle for too long, or was closed by the upstream.
     fn sweep(&self) {
-        self.lock().idle.retain_mut(|(link, since)| since.elapsed() <= MAX_IDLE && link.is_usable());
+        let Inner { idle, sweeps, .. } = &mut *self.lock();
+        *sweeps = sweeps.wrapping_add(1);
+        idle.retain_mut(|(link, since)| sweeps.wrapping_sub(*since) <= MAX_IDLE && link.is_usable());
     }
 
     /// Sweeps for as long as the pool lives.
@@ -92,7 +94,8 @@ impl Pool {
     pub(super) fn put_back(&self, link: Box<Link>) {
         let mut inner = self.lock();
         if inner.idle.len() < MAX_KEPT {
-            inner.idle.push((link, Instant::now()));
+            let sweep = inner.sweeps;
+            inner.idle.push((link, sweep));
         }
     }
 

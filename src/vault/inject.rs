@@ -215,7 +215,8 @@ pub fn take_out(headers: &mut HeaderMap, ends: impl Fn(&HeaderName) -> bool) {
 
 /// Hop-by-hop headers end at the gate in both directions, those that `Connection` names too.
 pub fn end_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
+    let names_none = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close");
+    if !headers.get_all(header::CONNECTION).iter().all(names_none) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
             .iter()
@@ -228,13 +229,13 @@ pub fn end_hop_by_hop(headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
     take_out(headers, is_hop_by_hop);
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    const STANDARD: [HeaderName; 6] = [
+    const STANDARD: [HeaderName; 7] = [
+        header::CONNECTION,
         header::TE,
         header::TRAILER,
         header::TRANSFER_ENCODING,

@@ -2,6 +2,7 @@
 //! client that is merely slow gets through.
 
 mod replies;
+mod rest;
 mod slots;
 
 use std::io::{Read as _, Write as _};

@@ -10,6 +10,9 @@ from .settings import (H1_CONNECTIONS, LARGE_BYTES, LARGE_CONNECTIONS, LARGE_PAT
 SETTLE_SECONDS = 0.1
 """Between the load tool's end and the reading, so that log lines of the last calls are written and counted."""
 
+QUIET_SECONDS = 8
+"""For so long nothing comes on idle connections before their memory is read."""
+
 DISTURBED, TRIES = 0.1, 3
 """A window in which anything else used more than this share of either core is measured again, this often in all."""
 
@@ -131,7 +134,7 @@ class Bench:
         time.sleep(1)
         before, _ = process.memory_kib(running.pid)
         with IdleConnections(proxy, count) as connections:
-            time.sleep(1)
+            time.sleep(QUIET_SECONDS)
             opened, (after, _) = process.established(proxy.port), process.memory_kib(running.pid)
             if opened < count:
                 raise BenchError(f"{proxy.name}: only {opened} of {count} idle connections are still open")

@@ -11,6 +11,8 @@ use crate::upstream::Upload;
 /// More header fields than any merchant API sends.
 const MAX_FIELDS: usize = 128;
 
+/// Header fields that the gate adds to a reply.
+const OURS: usize = 4;
 /// Room in a request's head for its method, version, host's name, framing and ends of lines, bytes.
 const FRAME: usize = 128;
 
@@ -130,7 +132,7 @@ fn span(start: usize, part: &[u8]) -> Span {
 
 fn collect(bytes: &Bytes, spans: &[(Span, Span)]) -> Result<HeaderMap, BadHead> {
     let malformed = |error: &dyn std::fmt::Display| BadHead::Malformed(error.to_string());
-    let mut headers = HeaderMap::with_capacity(spans.len());
+    let mut headers = HeaderMap::with_capacity(spans.len() + OURS);
     for (name, value) in spans {
         let name = HeaderName::from_bytes(&bytes[name.clone()]).map_err(|error| malformed(&error))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).map_err(|error| malformed(&error))?;
