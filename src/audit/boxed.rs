@@ -9,12 +9,10 @@ use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use memchr::memmem::Finder;
 use zeroize::Zeroizing;
 
-use super::line::{Line, push_base64, push_digits};
+use super::line::{Line, push_base64, push_decoded, push_digits};
 use super::pack::{PIECES, Packer, Pieces, Unpacker};
 use super::tree::Hash;
 use super::verify::{Glance, glance};
@@ -167,7 +165,7 @@ impl Unboxer {
     /// the box is none.
     pub(super) fn open(&mut self, line: &Line<'_>, salt: &Hash, pieces: &Pieces) -> Option<&[u8]> {
         self.sealed.clear();
-        STANDARD.decode_vec(box_of(line.text())?, &mut self.sealed).ok()?;
+        push_decoded(&mut self.sealed, box_of(line.text())?)?;
         let Self { unpacker, sealed, line: out, key } = self;
         let (how, sealed) = sealed.split_first_mut().filter(|(_, sealed)| sealed.len() >= TAG)?;
         let packed = key.key(salt).ok()?.open_in_place(nonce(), bound(line.seq, *how, pieces), sealed).ok()?;

@@ -4,8 +4,7 @@
 //! well, and it stays when the salt is destroyed. The entry of a boxed line has no salt: what it hashes hides the record.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64_simd::{Out, STANDARD};
 
 use super::boxed::BEGINS;
 use super::tree::merkle::sha256;
@@ -61,10 +60,12 @@ pub(super) fn push_entry(out: &mut Vec<u8>, entry: &Hash) {
 
 /// Appends bytes in Base64.
 pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let at = out.len();
-    out.resize(at + bytes.len().div_ceil(3) * 4, 0);
-    // There is room for them.
-    let _ = STANDARD.encode_slice(bytes, &mut out[at..]);
+    STANDARD.encode_append(bytes, out);
+}
+
+/// Appends the bytes that Base64 stands for. `None` when it is none, or not in the one spelling that it has.
+pub(super) fn push_decoded(out: &mut Vec<u8>, digits: &[u8]) -> Option<()> {
+    STANDARD.decode_append(digits, out).ok()
 }
 
 /// Appends a number in decimal digits.
@@ -101,14 +102,14 @@ impl<'a> Line<'a> {
         let digits = field.strip_prefix(ENTRY)?.strip_suffix(b"\"}")?;
         let mut entry = [0; 33];
         // One spelling only: the decoder refuses digits that stand for nothing.
-        let length = STANDARD.decode_slice(digits, &mut entry).ok()?;
-        let entry = *entry.first_chunk().filter(|_| length == 32)?;
+        let entry: &[u8] = STANDARD.decode(digits, Out::from_slice(&mut entry)).ok()?;
+        let entry: Hash = entry.try_into().ok()?;
         let at = text.iter().rposition(|b| !b.is_ascii_digit())? + 1;
         let (open, digits) = text.split_at(at);
         if digits.is_empty() || (digits[0] == b'0' && digits.len() > 1) {
             return None;
         }
-        let seq = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let seq = digits.iter().try_fold(0u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?;
         (open.starts_with(b"{") && open.ends_with(b",\"seq\":")).then_some(Self { text, seq, entry })
     }
 
@@ -139,4 +140,58 @@ impl<'a> Line<'a> {
 /// Whether a line was written by an earlier version, which chained records.
 pub(super) fn is_of_old(line: &[u8]) -> bool {
     line.starts_with(b"{") && memchr::memmem::rfind(line, b",\"chain\":\"").is_some_and(|at| line.len() == at + 76)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_written_as_everybody_writes_it_and_read_in_that_one_spelling() {
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD as PLAIN;
+        for length in 0..100usize {
+            let bytes: Vec<u8> = (0..length).map(|n| u8::try_from(n * 37 % 251).unwrap()).collect();
+            let (mut digits, mut back) = (b"in front".to_vec(), b"in front".to_vec());
+            push_base64(&mut digits, &bytes);
+            let text = &digits[8..];
+            assert_eq!(text, PLAIN.encode(&bytes).as_bytes());
+            push_decoded(&mut back, text).unwrap();
+            assert_eq!(back[8..], bytes);
+            // No bit of it can be another one, and it can be neither longer nor shorter, and stand for the same.
+            for at in 0..text.len() * 8 {
+                let mut other = text.to_vec();
+                other[at / 8] ^= 1 << (at % 8);
+                let mut got = Vec::new();
+                assert!(push_decoded(&mut got, &other).is_none() || got != bytes, "{length} bytes, bit {at}");
+            }
+            for other in [[text, b"="].concat(), [text, b"\n"].concat(), text[..text.len().saturating_sub(1)].to_vec()]
+            {
+                assert!(other == text || push_decoded(&mut Vec::new(), &other).is_none(), "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_taken_apart_in_its_one_form() {
+        let mut line = Vec::new();
+        let text = b"{\"a\":1";
+        line.extend_from_slice(text);
+        push_end(&mut line, 18_446_744_073_709_551_615, &[7; 32]);
+        let parsed = Line::parse(&line).unwrap();
+        assert_eq!((parsed.seq, parsed.entry), (u64::MAX, [7; 32]));
+        let as_text = String::from_utf8(line.clone()).unwrap();
+        for (from, to) in [
+            ("18446744073709551615", "18446744073709551616"),
+            ("18446744073709551615", "018"),
+            ("18446744073709551615", ""),
+            ("18446744073709551615", "-1"),
+            // The same bytes in other digits, and one byte too many.
+            ("BwcHBwc=", "BwcHBwd="),
+            ("BwcHBwc=", "BwcHBwcH"),
+        ] {
+            assert!(as_text.contains(from));
+            assert!(Line::parse(as_text.replace(from, to).as_bytes()).is_none(), "{to}");
+        }
+    }
 }

@@ -8,13 +8,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::boxed::{BEGINS, box_of, mark_of};
 use super::forget::INDEXES;
-use super::line::{Line, end_boxed, push_base64, push_digits, push_entry};
+use super::line::{Line, end_boxed, push_base64, push_decoded, push_digits, push_entry};
 use super::lines::Lines;
 use super::picked::Front;
 use super::segment::{SEALED, number, sync_folder};
@@ -231,7 +229,7 @@ impl Block {
         let number = b",\"seq\":".len() + parsed.seq.checked_ilog10().map_or(1, |log| log as usize + 1);
         if let Some(text) = box_of(line) {
             let before = self.boxes.len();
-            STANDARD.decode_vec(text, &mut self.boxes).ok()?;
+            push_decoded(&mut self.boxes, text)?;
             let length = u32::try_from(self.boxes.len() - before).ok()?;
             self.lengths.extend_from_slice(&length.to_be_bytes());
             let behind = mark_of(parsed.text());

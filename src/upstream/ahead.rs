@@ -219,6 +219,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Ahead<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // One record, mostly: the system sends one buffer at less cost than a list of one.
+        if let [only] = bufs {
+            return self.poll_write(cx, only);
+        }
         if let Some(count) = self.wait(bufs) {
             return Poll::Ready(Ok(count));
         }
