@@ -1,6 +1,7 @@
 //! The rules that keep the house in shape. Each is one small function with its reason; each is shown to be able to
 //! fail on a planted file, so that a rule that has gone blind is noticed.
 
+mod bans;
 mod source;
 
 use source::{Source, files, root};

@@ -1,5 +1,7 @@
 //! Heads of HTTP/1.1 messages: a request's written, a reply's read. Pure.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -101,9 +103,10 @@ pub fn read(buffer: &mut BytesMut, method: &Method, max: usize) -> Result<Option
 }
 
 fn read_one(buffer: &mut BytesMut, method: &Method, max: usize) -> Result<Option<Head>, BadHead> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut reply = httparse::Response::new(&mut fields);
-    let length = match reply.parse(buffer) {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut reply = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut reply, buffer, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length <= max => length,
         Ok(httparse::Status::Partial) if buffer.len() <= max => return Ok(None),
         Ok(_) => return Err(BadHead::TooLarge(max)),
