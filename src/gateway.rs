@@ -91,7 +91,7 @@ impl Gateway {
 
     /// Serves one call. It never fails: a refusal is a reply too. `held` is let go when the call is over.
     ///
-    /// What needs no waiting is done before there is a future: that has to carry what was decided, and not the request too.
+    /// The request is used up before anything is waited for: the future carries what was decided, and not both.
     pub fn handle<H: Send>(
         self: Arc<Self>,
         peer: &Peer,
@@ -100,9 +100,8 @@ impl Gateway {
         held: H,
     ) -> impl Future<Output = Response<ReplyBody>> + Send + use<H> {
         let mut entry = self.begin(peer, request.method(), gone);
-        let decided = self.decide(&mut entry, request);
         async move {
-            let reply = match decided {
+            let reply = match self.decide(&mut entry, request) {
                 Ok(decided) => self.serve(&mut entry, decided).await,
                 Err(refusal) => Err(refusal),
             };

@@ -65,6 +65,7 @@ pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends the bytes that Base64 stands for. `None` when it is none, or not in the one spelling that it has.
 pub(super) fn push_decoded(out: &mut Vec<u8>, digits: &[u8]) -> Option<()> {
+    out.reserve(digits.len() / 4 * 3);
     STANDARD.decode_append(digits, out).ok()
 }
 

@@ -17,6 +17,8 @@ use super::sealed::{HASH, HEAD, Head, Held, Item, LONGEST, content, damaged, ope
 const PIECE: usize = 64 * 1024;
 /// More records than this of a block, and it is read whole: one read costs less than many.
 const FEW: usize = 32;
+/// So many boxes are read from the disk one by one.
+const ALONE: usize = 2;
 
 /// What an index knows of a sealed block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -39,6 +41,12 @@ impl Front {
     /// How much is read at first, when so many records are wanted.
     pub(super) fn at_first(&self, wanted: usize) -> usize {
         if wanted > FEW || self.bytes > self.length / 2 { self.length } else { self.bytes.min(self.length) }
+    }
+
+    /// How much the system is told to have ready, when so many records are wanted: from a disk, one long read costs less than
+    /// several short ones that wait for each other.
+    pub(super) fn ready(&self, wanted: usize) -> usize {
+        if wanted > ALONE { self.length } else { self.at_first(wanted) }
     }
 }
 

@@ -48,6 +48,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for HalfClosed<S> {
             let count = self.first.len().min(buf.remaining());
             buf.put_slice(&self.first[..count]);
             self.first.drain(..count);
+            if self.first.is_empty() {
+                // Nor is its room kept.
+                self.first = Vec::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let (before, room) = (buf.filled().len(), buf.remaining());

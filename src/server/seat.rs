@@ -237,13 +237,14 @@ impl Seat {
         }
     }
 
-    /// Whether it was told to rest and nothing has come in between: what is owed was sent, and nothing of a request is there.
+    /// Whether it was told to rest and nothing has come in between: what is owed was sent, the last request was taken whole (a reply
+    /// may be over before its request is, and then the rest of that is still to be read as such), and nothing of another is there.
     pub(super) fn may_rest(&self) -> bool {
         self.rest.load(Relaxed)
             && self.rest.swap(false, Relaxed)
             && self.is_idle()
             && self.head().is_none()
-            && !self.arrival.is_wanting()
+            && self.arrival.is_whole()
     }
 
     /// Has the task of this context woken by an order. `known` is the waker that was left last time.

@@ -23,7 +23,7 @@ use crate::metrics::Open;
 /// Between two tries to accept when the system is out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
 /// When so many connections went to rest, what they kept is given back to the system.
-const MANY: u64 = 256;
+const MANY: u64 = 1_000;
 /// A source that has too many connections already.
 const TOO_MANY: &str = "too_many_connections";
 

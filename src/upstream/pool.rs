@@ -38,6 +38,8 @@ struct Inner {
     sweeps: u32,
     h2: Option<Shared>,
     speaks_h1: bool,
+    /// Somebody sweeps.
+    swept: bool,
 }
 
 impl Pool {
@@ -80,9 +82,11 @@ impl Pool {
         self.lock().speaks_h1
     }
 
-    /// The first one since there was an HTTP/2 connection, or at all?
+    /// Whether nobody sweeps yet: one is to, as long as the pool lives.
     pub(super) fn opened_h1(&self) -> bool {
-        !std::mem::replace(&mut self.lock().speaks_h1, true)
+        let mut inner = self.lock();
+        inner.speaks_h1 = true;
+        !std::mem::replace(&mut inner.swept, true)
     }
 
     pub(super) fn opened_h2(&self, shared: Shared) {

@@ -39,9 +39,9 @@ impl Progress {
 #[derive(Default)]
 pub struct Arrival(AtomicU8);
 
-const COMING: u8 = 0;
-const WANTED: u8 = 1;
-const WHOLE: u8 = 2;
+const WHOLE: u8 = 0;
+const COMING: u8 = 1;
+const WANTED: u8 = 2;
 
 impl Arrival {
     /// A request begins.
@@ -54,6 +54,11 @@ impl Arrival {
         if self.0.load(Ordering::Relaxed) == WANTED {
             self.0.store(COMING, Ordering::Relaxed);
         }
+    }
+
+    /// The last request was taken to its end, or there was none.
+    pub fn is_whole(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == WHOLE
     }
 
     /// Everything that came was taken, and the body is not whole.

@@ -332,7 +332,10 @@ def decompress(packed, dictionary):
     if length & 0x80:
         length, packed = (length & 0x7F) << 8 | packed[0], packed[1:]
     taken, frame = packed[:length], b"\x28\xb5\x2f\xfd" + packed[length:]
-    skeleton = zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(dictionary)).decompress(frame)
+    try:
+        skeleton = zstandard.ZstdDecompressor(dict_data=zstandard.ZstdCompressionDict(dictionary)).decompress(frame)
+    except zstandard.ZstdError as error:
+        raise Bad("what a record was packed into is broken") from error
     out, left = fill(skeleton, taken)
     if left:
         raise Bad("bytes of a record are left over")
@@ -477,7 +480,10 @@ def unseal(data, at, seq):
     content, hash_ = data[at : at + length - 32], data[at + length - 32 : at + length]
     if not 1 <= records <= 1024 or sha256(content) != hash_:
         return None
-    plain = zstandard.ZstdDecompressor().decompress(content[24 : 24 + frame], 1 << 30)
+    try:
+        plain = zstandard.ZstdDecompressor().decompress(content[24 : 24 + frame], 1 << 30)
+    except zstandard.ZstdError:
+        return None
     lengths, boxes, entries = plain[texts:], content[24 + frame : 24 + frame + boxes], content[24 + frame + boxes :]
     lines = []
     for text in plain[:texts].split(b"\n")[:-1]:

@@ -119,7 +119,7 @@ impl Picked {
     /// Tells the system what will be read soon.
     pub(super) fn expect(&self, place: &Place) {
         let wanted = place.rows.as_ref().map_or(usize::MAX, Vec::len);
-        let length = place.front.map_or(place.length, |front| front.at_first(wanted));
+        let length = place.front.map_or(place.length, |front| front.ready(wanted));
         let _ = fadvise(&self.file, place.offset, NonZeroU64::new(length as u64), Advice::WillNeed);
     }
 

@@ -41,6 +41,8 @@ pub(in crate::audit) struct Store {
     queue: VecDeque<(PathBuf, Vec<u8>)>,
     /// Tiles on their way to the disk.
     leaving: Vec<File>,
+    /// One of them did not come there.
+    lost: bool,
     /// Folders to sync.
     folders: BTreeSet<PathBuf>,
     /// Index and width of the partial tiles that were written last.
@@ -68,6 +70,7 @@ impl Store {
             bundle: Vec::new(),
             queue: VecDeque::new(),
             leaving: Vec::new(),
+            lost: false,
             folders: BTreeSet::new(),
             partial: BTreeMap::new(),
             outdated: Vec::new(),
@@ -183,9 +186,15 @@ impl Store {
         if self.leaving.len() < TOGETHER { Ok(()) } else { self.wait_for_tiles() }
     }
 
-    /// Waits until the tiles that were written are on the disk.
+    /// Waits until the tiles that were written are on the disk. After one that is not there will be no checkpoint any more: what the
+    /// system has thrown away it does not tell twice.
     fn wait_for_tiles(&mut self) -> io::Result<()> {
-        self.leaving.drain(..).try_for_each(|file| file.sync_data())
+        if self.lost {
+            return Err(io::Error::other("a tile could not be written to the disk"));
+        }
+        let synced = self.leaving.drain(..).try_for_each(|file| file.sync_data());
+        self.lost = synced.is_err();
+        synced
     }
 
     /// Makes a folder below the log's. That one is never made: it may be a disk that is not mounted any more.
@@ -219,6 +228,8 @@ impl Store {
     /// Writes what is not full yet, makes all of it durable, and signs a checkpoint over it. The last one of a run goes
     /// into the history as well. After an error it may be called again.
     pub(in crate::audit) fn publish(&mut self, last: bool) -> io::Result<()> {
+        // First, for they keep descriptors.
+        self.wait_for_tiles()?;
         self.sync_records()?;
         self.flush()?;
         self.write_partial()?;

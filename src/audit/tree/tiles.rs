@@ -66,10 +66,11 @@ impl Stored<'_> {
     fn read(&self, kind: Kind, index: u64, width: usize, each: usize) -> io::Result<Vec<u8>> {
         let full = fs::read(self.directory.join(path(kind, index)));
         let mut bytes = match full {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && width < WIDTH => {
-                fs::read(self.directory.join(partial_path(kind, index, width)))?
-            }
-            read => read?,
+            Ok(bytes) if bytes.len() >= width * each => bytes,
+            // A fuller one that a crash cut was written behind the tree's size.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ if width < WIDTH => fs::read(self.directory.join(partial_path(kind, index, width)))?,
+            cut => cut?,
         };
         if bytes.len() < width * each {
             let what = format!("`{}` is too short", path(kind, index).display());
@@ -143,5 +144,26 @@ mod tests {
         }
         assert_eq!(of(256).width(Kind::Level(1), 0), 1);
         assert_eq!(of(256).width(Kind::Level(0), 1), 0);
+    }
+
+    #[test]
+    fn a_full_tile_that_a_crash_cut_does_not_hide_the_partial_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let kind = Kind::Level(0);
+        let write = |path: PathBuf, bytes: &[u8]| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        let tile = || Stored { directory: folder.path(), size: 3 }.tile(0, 0);
+        write(partial_path(kind, 0, 3), &[7; 96]);
+        for cut in [0, 32, 95] {
+            write(path(kind, 0), &vec![7; cut]);
+            assert_eq!(tile().unwrap(), [[7; 32]; 3], "{cut} bytes");
+        }
+        fs::remove_dir_all(folder.path().join(partial_folder(kind, 0))).unwrap();
+        assert!(tile().is_err(), "neither has it");
+        write(path(kind, 0), &[7; 8192]);
+        assert_eq!(tile().unwrap(), [[7; 32]; 3]);
     }
 }

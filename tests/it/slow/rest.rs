@@ -1,21 +1,38 @@
 //! HTTP/1.1 connections at rest: a quiet one is taken apart, and nothing of that is to be seen from outside.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{gate, orders, was_cut};
-use crate::harness::client::Connection;
-use crate::harness::{Merchant, Proxy, until};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// Waits until connections were put to rest so often.
-fn await_rest(proxy: &Proxy, times: u64) {
-    until("rest", || (proxy.metric("keygate_connections_rested_total") == Some(times)).then_some(()));
+use super::{gate, limited, orders, was_cut};
+use crate::harness::client::Connection;
+use crate::harness::frames::{ACK, END_HEADERS, END_STREAM, PREFACE, frame, kind};
+use crate::harness::pki::Pki;
+use crate::harness::{Merchant, Proxy, Target, dawdle, until};
+
+/// How often connections were put to rest so far.
+fn rests(proxy: &Proxy) -> u64 {
+    proxy.metric("keygate_connections_rested_total").unwrap_or_default()
 }
 
-/// A call, and the rest that follows it.
-fn call_and_rest(proxy: &Proxy, times: u64) -> Connection {
+/// Does this, and waits until a connection was put to rest since it began.
+fn then_rest<T>(proxy: &Proxy, work: impl FnOnce() -> T) -> T {
+    let before = rests(proxy);
+    let done = work();
+    until("rest", || (rests(proxy) > before).then_some(()));
+    done
+}
+
+/// A connection that rests after a call.
+fn resting(proxy: &Proxy) -> Connection {
     let mut connection = proxy.client("webshop").connect();
-    connection.request(&orders()).must_be(200);
-    await_rest(proxy, times);
+    then_rest(proxy, || _ = connection.request(&orders()).must_be(200));
     connection
 }
 
@@ -23,30 +40,30 @@ fn call_and_rest(proxy: &Proxy, times: u64) -> Connection {
 fn a_connection_serves_calls_after_each_rest_however_they_come() {
     let merchant = Merchant::content();
     let proxy = gate(&merchant, &[]);
-    let mut connection = proxy.client("webshop").connect();
     // It may rest before its first call, too.
-    await_rest(&proxy, 1);
-    connection.request(&orders()).must_be(200);
-    await_rest(&proxy, 2);
+    let mut connection = then_rest(&proxy, || proxy.client("webshop").connect());
+    then_rest(&proxy, || _ = connection.request(&orders()).must_be(200));
     let key = proxy.key("webshop").to_owned();
     // A long head, in two pieces, and a second call right behind the first.
     let padding = "p".repeat(3000);
     let head =
         format!("GET /api/v2/orders HTTP/1.1\r\nhost: localhost\r\nx-ce-key: {key}\r\nx-long: {padding}\r\n\r\n");
-    connection.write(&head.as_bytes()[..2000]).unwrap();
-    connection.write(&[&head.as_bytes()[2000..], head.as_bytes()].concat()).unwrap();
-    for _ in 0..2 {
-        connection.reply("GET /api/v2/orders").unwrap().must_be(200);
-    }
-    await_rest(&proxy, 3);
+    then_rest(&proxy, || {
+        connection.write(&head.as_bytes()[..2000]).unwrap();
+        connection.write(&[&head.as_bytes()[2000..], head.as_bytes()].concat()).unwrap();
+        for _ in 0..2 {
+            connection.reply("GET /api/v2/orders").unwrap().must_be(200);
+        }
+    });
     let body = "b".repeat(20_000);
     let upload = format!(
         "POST /api/v2/shipments HTTP/1.1\r\nhost: localhost\r\nx-ce-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    connection.write(upload.as_bytes()).unwrap();
-    connection.reply("POST /api/v2/shipments").unwrap().must_be(200);
-    await_rest(&proxy, 4);
+    then_rest(&proxy, || {
+        connection.write(upload.as_bytes()).unwrap();
+        connection.reply("POST /api/v2/shipments").unwrap().must_be(200);
+    });
     connection.request(&orders()).must_be(200);
     let seen = merchant.seen();
     assert_eq!(seen.len(), 5);
@@ -59,7 +76,7 @@ fn a_connection_serves_calls_after_each_rest_however_they_come() {
 fn a_head_that_begins_at_rest_and_stops_is_cut_in_time() {
     let merchant = Merchant::content();
     let proxy = gate(&merchant, &[("head_timeout", "400ms")]);
-    let mut connection = call_and_rest(&proxy, 1);
+    let mut connection = resting(&proxy);
     connection.write(b"GET /api/v2/orders HTTP/1.1\r\nhost: loc").unwrap();
     let since = Instant::now();
     assert_eq!(connection.rest(), b"", "nothing is said to half a request");
@@ -70,15 +87,15 @@ fn a_head_that_begins_at_rest_and_stops_is_cut_in_time() {
 fn a_client_that_leaves_at_rest_is_gone_and_one_that_is_told_to_leave_hears_a_goodbye() {
     let merchant = Merchant::content();
     let mut proxy = gate(&merchant, &[("max_connections", "1")]);
-    let mut polite = call_and_rest(&proxy, 1);
+    let mut polite = resting(&proxy);
     polite.half_close();
     assert_eq!(polite.rest(), b"", "the gate says goodbye too");
     proxy.await_connections(0);
-    call_and_rest(&proxy, 2).hang_up();
+    resting(&proxy).hang_up();
     proxy.await_connections(0);
     // Its slot is needed.
-    let mut old = call_and_rest(&proxy, 3);
-    let mut new = call_and_rest(&proxy, 4);
+    let mut old = resting(&proxy);
+    let mut new = resting(&proxy);
     assert_eq!(old.rest(), b"", "it was told to go");
     assert_eq!(proxy.refusals("made_room"), 1);
     proxy.stop();
@@ -89,8 +106,78 @@ fn a_client_that_leaves_at_rest_is_gone_and_one_that_is_told_to_leave_hears_a_go
 fn a_connection_at_rest_is_closed_when_its_time_is_over() {
     let merchant = Merchant::content();
     let proxy = gate(&merchant, &[("idle_timeout", "2500ms")]);
-    let mut connection = call_and_rest(&proxy, 1);
+    let mut connection = resting(&proxy);
     assert_eq!(connection.rest(), b"");
     until("the count", || (proxy.metric("keygate_connections_idled_total") == Some(1)).then_some(()));
     proxy.await_connections(0);
+}
+
+/// An upstream that speaks HTTP/2, takes a thousand bytes of an upload, and answers before it has the rest, which it neither asks
+/// for nor refuses. How many calls came is counted.
+fn hasty() -> (Target, Arc<AtomicUsize>) {
+    let pki = Pki::new();
+    let leaf = pki.leaf(&["localhost"]);
+    let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+    let mut tls = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (calls, tls) = (Arc::new(AtomicUsize::new(0)), Arc::new(tls));
+    let counted = calls.clone();
+    std::thread::spawn(move || {
+        for tcp in listener.incoming().flatten() {
+            tcp.set_nodelay(true).unwrap();
+            let (tls, calls) = (ServerConnection::new(tls.clone()).unwrap(), counted.clone());
+            // It ends with its connection.
+            std::thread::spawn(move || drop(answer_early(StreamOwned::new(tls, tcp), &calls)));
+        }
+    });
+    (Target { port, ca_pem: pki.ca_pem().to_owned(), base_path: "/api".into() }, calls)
+}
+
+fn answer_early(mut stream: StreamOwned<ServerConnection, TcpStream>, calls: &AtomicUsize) -> std::io::Result<()> {
+    stream.read_exact(&mut [0; PREFACE.len()])?;
+    // SETTINGS_INITIAL_WINDOW_SIZE.
+    stream.write_all(&frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 3, 232]))?;
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        stream.read_exact(&mut vec![0; length])?;
+        if head[3] == kind::SETTINGS && head[4] & ACK == 0 {
+            stream.write_all(&frame(kind::SETTINGS, ACK, 0, &[]))?;
+        }
+        if head[3] == kind::HEADERS {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            // Until what it takes is on its way, and the rest waits.
+            dawdle(Duration::from_millis(500));
+            // `:status` by its number in the static table.
+            stream.write_all(&frame(kind::HEADERS, END_HEADERS | END_STREAM, id, b"\x08\x03413"))?;
+        }
+    }
+}
+
+#[test]
+fn a_connection_whose_upload_was_answered_before_its_end_does_not_take_the_rest_of_it_for_a_call() {
+    let (target, calls) = hasty();
+    let proxy = Proxy::start(&target, |setup| {
+        limited(setup, &[]);
+    });
+    let mut connection = proxy.client("webshop").connect();
+    let key = proxy.key("webshop");
+    let head = format!("host: localhost\r\nx-ce-key: {key}\r\n");
+    let upload = format!("POST /api/v2/shipments HTTP/1.1\r\n{head}content-length: 400000\r\n\r\n");
+    connection.write(upload.as_bytes()).unwrap();
+    connection.write(&vec![b' '; 300_000]).unwrap();
+    connection.reply("POST /api/v2/shipments").unwrap().must_be(413);
+    // Longer than it takes a quiet connection to come to rest.
+    dawdle(Duration::from_secs(3));
+    // A client that goes on with its upload, in which stands what would be a call. (It may have been hung up on by now.)
+    let _ = connection.write(format!("\r\nGET /api/v2/orders HTTP/1.1\r\n{head}\r\n").as_bytes());
+    // Longer than it takes the upstream to answer one.
+    dawdle(Duration::from_secs(2));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(proxy.audit().of_kind("call").len(), 1);
 }
