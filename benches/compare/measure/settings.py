@@ -53,6 +53,7 @@ class Options:
     load_core: int = 1
     keygate: Path | None = None
     keep: bool = False
+    hurry: bool = False
 
 
 def small_body():
