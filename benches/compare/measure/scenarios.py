@@ -11,7 +11,7 @@ SETTLE_SECONDS = 0.1
 """Between the load tool's end and the reading, so that log lines of the last calls are written and counted."""
 
 QUIET_SECONDS = 8
-"""For so long nothing comes on idle connections before their memory is read."""
+"""For so long nothing comes before the memory of what is idle is read."""
 
 DISTURBED, TRIES = 0.1, 3
 """A window in which anything else used more than this share of either core is measured again, this often in all."""
@@ -125,9 +125,9 @@ class Bench:
                 "load": load, "load_core": load_core}
 
     def _idle(self, proxy, running):
-        """Memory of a proxy that has just started and answered one call."""
+        """Memory of a proxy that has started, answered one call, and had nothing to do since."""
         checks.quick(proxy)
-        time.sleep(1)
+        time.sleep(QUIET_SECONDS)
         rss, pss = process.memory_kib(running.pid)
         return {"rss_kib": rss, "pss_kib": pss}
 
