@@ -1,4 +1,4 @@
-//! One call, top to bottom. [`Gateway::handle`] records and renders, `serve` uses `?`.
+//! One call, top to bottom. [`Gateway::handle`] records and renders, `decide` and `serve` use `?`.
 
 mod second;
 

@@ -71,11 +71,7 @@ async fn play(data: &[u8], gateway: &Arc<Gateway>) -> Vec<u8> {
     let (calls, gateway) = (under_way.clone(), gateway.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (gateway, peer, one) = (gateway.clone(), peer.clone(), UnderWay::begin(&calls));
-        async move {
-            let reply = gateway.clone().handle(&peer, request, Gone::default(), ()).await;
-            drop(one);
-            Ok::<_, Infallible>(reply)
-        }
+        async move { Ok::<_, Infallible>(gateway.handle(&peer, request, Gone::default(), one).await) }
     });
     let server = TokioIo::new(server);
     let gone = Cell::new(false);
@@ -84,7 +80,7 @@ async fn play(data: &[u8], gateway: &Arc<Gateway>) -> Vec<u8> {
         let _ = match http {
             Http::H1 => {
                 let mut builder = hyper::server::conn::http1::Builder::new();
-                builder.timer(TokioTimer::new()).max_header_size(72 * 1024).max_headers(256);
+                builder.timer(TokioTimer::new()).max_header_size(72 * 1024).max_headers(100);
                 builder.serve_connection(server, service).await
             }
             Http::H2 => {

@@ -1,6 +1,9 @@
 //! Fresh certificates for an upstream: a certificate authority of its own and leaves signed by it.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate authority that exists for one test.
 pub struct Pki {
@@ -14,6 +17,17 @@ pub struct Leaf {
     pub certificate: String,
     /// Its private key.
     pub key: String,
+}
+
+impl Leaf {
+    /// How a server with this certificate speaks TLS, and these protocols above it.
+    pub fn server(&self, protocols: &[&str]) -> ServerConfig {
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let mut tls = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        tls.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        tls
+    }
 }
 
 impl Pki {

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::strict::{Read, Request, Rules, read};
@@ -46,10 +44,7 @@ impl Upstream {
     /// Starts one that expects this real key.
     pub fn start(key: &str) -> Self {
         let pki = Pki::new();
-        let leaf = pki.leaf(&["localhost", "127.0.0.1"]);
-        let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
-        let private = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-        let tls = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, private).unwrap();
+        let tls = pki.leaf(&["localhost", "127.0.0.1"]).server(&[]);
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let rules = Rules { host: format!("localhost:{port}"), key: key.to_owned() };

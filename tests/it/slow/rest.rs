@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 
 use super::{gate, limited, orders, was_cut};
 use crate::harness::client::Connection;
@@ -116,11 +114,7 @@ fn a_connection_at_rest_is_closed_when_its_time_is_over() {
 /// for nor refuses. How many calls came is counted.
 fn hasty() -> (Target, Arc<AtomicUsize>) {
     let pki = Pki::new();
-    let leaf = pki.leaf(&["localhost"]);
-    let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-    let mut tls = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let tls = pki.leaf(&["localhost"]).server(&["h2"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (calls, tls) = (Arc::new(AtomicUsize::new(0)), Arc::new(tls));
