@@ -151,14 +151,14 @@ impl Entry {
         let mut buffer = uuid::Uuid::encode_buffer();
         let id: &str = self.record.id.hyphenated().encode_lower(&mut buffer);
         // Hex digits and hyphens are a header value.
-        HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        once(HeaderValue::from_str(id).unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
 
     /// The receipt of the record, for the reply.
     pub fn receipt_header(&self, receipt: &Receipt) -> Option<HeaderValue> {
         let text = self.log.receipt_text(receipt, self.signed_receipt)?;
         // Base64 and digits are a header value, and the origin was checked.
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok().map(once)
     }
 
     /// The caller asks for a signed receipt.
@@ -223,6 +223,12 @@ impl Entry {
         self.written = true;
         self.log.append_among(&self.record, self.metrics.in_flight())
     }
+}
+
+/// A value that stands in one reply alone. HTTP/2 would keep it in its table of headers, in the place of one that comes again.
+pub fn once(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 impl Drop for Entry {

@@ -12,11 +12,11 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tower::{Service as _, ServiceExt as _};
+use tower::Service as _;
 
 use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, RECEIPT_HEADER, Record, Verdict};
 use crate::config::Config;
-use crate::entry::{Entry, Gone, Peer};
+use crate::entry::{Entry, Gone, Peer, once};
 use crate::limit::Left;
 use crate::live::Live;
 use crate::metrics::Metrics;
@@ -199,11 +199,8 @@ impl Gateway {
         let Upstream { times, service, .. } = &self.upstreams[upstream];
         let progress = body.progress();
         let deadline = Instant::from_std(entry.last_step()) + times.total;
-        let mut service = service.clone();
-        let sent = match service.ready().await {
-            Ok(ready) => ready.call(upstream::Request { parts: outbound.into_parts(), body, deadline }).await,
-            Err(error) => Err(error),
-        };
+        let request = upstream::Request { parts: outbound.into_parts(), body, deadline };
+        let sent = (&mut &*service).call(request).await;
         entry.record.bytes_in = progress.as_ref().map_or(0, |progress| progress.bytes());
         entry.step(|s| &mut s.upstream);
         // When the client's own body was the trouble, that is the reason to give.
@@ -346,7 +343,7 @@ fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
     let written = write!(room, "\"{}\";r={};t={reset}", left.level.policy(), left.calls);
     let length = 80 - room.len();
     if let (Ok(()), Ok(now)) = (written, HeaderValue::from_bytes(&now[..length])) {
-        headers.insert(NOW, now);
+        headers.insert(NOW, once(now));
     }
 }
 

@@ -14,7 +14,7 @@ use keygate::limit::Memory;
 use keygate::live::Live;
 use keygate::metrics::Metrics;
 use keygate::policy::scoped_key::ScopedKey;
-use keygate::upstream::{Inbound, InboundBody, Request, Times, UploadLimits, UpstreamError};
+use keygate::upstream::{Inbound, InboundBody, Request, Service, Times, UploadLimits, UpstreamError};
 use keygate::vault::{Credential, Holdings, KeyRing, Secret, Vault, VaultError};
 use tower::util::BoxCloneSyncService;
 
@@ -114,7 +114,7 @@ pub fn gateway() -> (Gateway, Lines) {
         base_path: "/api".into(),
         host: HeaderValue::from_static(HOST),
         times: Times { connect: long, head: long, body: long, total: long },
-        service: BoxCloneSyncService::new(tower::service_fn(answer)),
+        service: Service::Other(BoxCloneSyncService::new(tower::service_fn(answer))),
     };
     (Gateway::new(Arc::new(shared), vec![upstream]), lines)
 }

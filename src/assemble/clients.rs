@@ -7,7 +7,7 @@ use http::HeaderValue;
 use crate::cli::report::Failure;
 use crate::config::{self, Config};
 use crate::gateway::Upstream;
-use crate::upstream::{Connector, client, client_config};
+use crate::upstream::{Client, Connector, Service, client_config};
 
 /// What a worker needs to build its own client of an upstream.
 pub(super) struct ClientParts {
@@ -34,12 +34,14 @@ pub(super) fn upstreams(config: &Config) -> Result<Vec<ClientParts>, Failure> {
 impl ClientParts {
     fn try_build(&self) -> Option<Upstream> {
         let connector = Connector::new(&self.upstream, self.tls.clone())?;
+        let times = connector.times;
+        let client = Client::new(connector, &self.upstream.base_url.authority(), self.max_head)?;
         Some(Upstream {
             name: self.upstream.name.clone(),
             base_path: self.upstream.base_url.path.clone(),
             host: self.host.clone(),
-            times: connector.times,
-            service: client(connector, &self.upstream.base_url.authority(), self.max_head)?,
+            times,
+            service: Service::Client(Box::new(client)),
         })
     }
 

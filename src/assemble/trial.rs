@@ -29,7 +29,7 @@ pub fn try_key(config: &Config, upstream: usize, credential: &Credential, path: 
             .map_err(|why| Failure::new(why.to_string()))?;
         let deadline = Instant::now() + upstream.times.total;
         let request = Request { parts: outbound.into_parts(), body: Upload::default(), deadline };
-        let reply = tower::ServiceExt::oneshot(upstream.service, request).await;
+        let reply = tower::Service::call(&mut &upstream.service, request).await;
         reply.map(|inbound| inbound.head.status.as_u16()).map_err(|error| failed().because(error))
     })
 }

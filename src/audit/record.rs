@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
 use super::KeyedHash;
 
@@ -263,7 +263,7 @@ impl Record {
     pub fn new(kind: Kind, time: Timestamp) -> Self {
         Self {
             time,
-            id: Uuid::now_v7(),
+            id: fresh_id(time),
             kind,
             integration: None,
             proof: None,
@@ -293,6 +293,17 @@ impl Record {
             event: None,
         }
     }
+}
+
+/// Ordered by time, and within a thread's millisecond by a counter.
+fn fresh_id(time: Timestamp) -> Uuid {
+    thread_local! {
+        static COUNTER: ContextV7 = const { ContextV7::new() };
+    }
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    // A clock that stands before 1970 is told as it is in the record's time; an id cannot.
+    let (seconds, nanos) = (u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
+    COUNTER.with(|counter| Uuid::new_v7(uuid::Timestamp::from_unix(counter, seconds, nanos)))
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]

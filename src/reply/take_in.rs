@@ -189,12 +189,16 @@ fn handle(value: &RawValue) -> Option<String> {
     let json = value.get();
     let text: Cow<'_, str> = match json.as_bytes().first()? {
         // As most are: nothing in it stands for something else.
-        b'"' if !json.contains('\\') => json[1..json.len() - 1].into(),
+        b'"' if memchr::memchr(b'\\', json.as_bytes()).is_none() => json[1..json.len() - 1].into(),
         b'"' => serde_json::from_str(json).ok()?,
         b'-' | b'0'..=b'9' => json.into(),
         _ => return None,
     };
-    let end = text.char_indices().nth(64).map_or(text.len(), |(end, _)| end);
+    let end = match text.as_bytes().get(..64) {
+        None => text.len(),
+        Some(start) if start.is_ascii() => 64,
+        Some(_) => text.char_indices().nth(64).map_or(text.len(), |(end, _)| end),
+    };
     Some(text[..end].to_owned())
 }
 

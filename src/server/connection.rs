@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::behind::Behind;
 use super::counted::Counted;
 use super::frames::{self, Guarded, LastWord};
 use super::half_closed::HalfClosed;
@@ -143,11 +144,7 @@ impl Connection {
 
     async fn http(self, mut stream: Box<Secured>, facts: TlsFacts) {
         let http = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Http::H2 } else { Http::H1 };
-        let below = stream.get_mut().0;
-        match http {
-            Http::H1 => below.write_directly(),
-            Http::H2 => below.write_behind(),
-        }
+        stream.get_mut().0.write_directly();
         let peer = Arc::new(Peer { address: self.peer, tls: facts.into(), http, abandoned: Abandoned::default() });
         let seat = &self.taken.seat;
         let served = match http {
@@ -171,7 +168,7 @@ impl Connection {
     /// HTTP/2 behind its guard, which has the last word.
     async fn guarded(&self, stream: Box<Secured>, peer: &Arc<Peer>) -> Result<hyper::Result<()>, Cut> {
         let seat = &self.taken.seat;
-        let (stream, watch) = frames::guard(*stream, seat.clone(), peer.abandoned.clone());
+        let (stream, watch) = frames::guard(Behind::new(*stream), seat.clone(), peer.abandoned.clone());
         let served = obey::serve(seat, self.http2(stream, peer).as_mut()).await;
         if let Some(word) = watch.ended() {
             self.last_word(word, peer).await;
@@ -180,12 +177,12 @@ impl Connection {
     }
 
     /// Puts on record what a client did to HTTP/2, and tells it.
-    async fn last_word(&self, word: LastWord<Secured>, peer: &Peer) {
+    async fn last_word(&self, word: LastWord<Behind<Secured>>, peer: &Peer) {
         if let Some((code, detail)) = word.record() {
             self.gateway.note_connection(peer, code, Some(detail));
         }
         if let Some(stream) = word.say().await {
-            hear_out(stream.into_inner().0).await;
+            hear_out(stream.into_inner().into_inner().0).await;
         }
     }
 
@@ -221,7 +218,7 @@ impl Connection {
         Box::new(connection)
     }
 
-    fn http2(&self, stream: Guarded<Secured>, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
+    fn http2(&self, stream: Guarded<Behind<Secured>>, peer: &Arc<Peer>) -> Pin<Box<impl Served + use<>>> {
         let streams = Streams::new(self.gateway.clone(), peer.clone(), self.settings.seats.times);
         let connection = hyper::server::conn::http2::Builder::new(streams.clone())
             .timer(TokioTimer::new())

@@ -3,6 +3,7 @@
 //! One worker thread per core, each with its own runtime, its own listener on the shared port and its own connections
 //! upstream: nothing on a call's way crosses threads but the audit writer.
 
+mod behind;
 mod connection;
 mod counted;
 mod digest;

@@ -1,4 +1,4 @@
-//! A TCP stream read ahead while data comes fast, and, where asked for, written behind until it is flushed.
+//! A TCP stream read ahead while data comes fast, and, in a handshake, written in turns.
 //!
 //! The TLS library asks for 4 KiB at a time. That is right for a small message, and a system call for every 4 KiB of a
 //! large one. So: when a read was filled to the brim, the next one takes all there is, up to 64 KiB. The buffer for that
@@ -6,9 +6,6 @@
 //!
 //! In a handshake, what is written waits until the other side has something to say, so that a session ticket need not have a
 //! system call of its own: it leaves with the first reply.
-//!
-//! HTTP/2 writes each reply by itself and flushes when it has none left. Written behind, the replies that a batch of the
-//! audit log releases together leave with one system call.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -17,18 +14,16 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::unsent::Unsent;
+
 /// How much is read at once, bytes.
 const AHEAD: usize = 64 * 1024;
-/// A write of this size is worth a system call of its own, bytes.
-const LARGE: usize = 16 * 1024;
 /// Buffers that a thread keeps.
 const KEPT: usize = 8;
 
 thread_local! {
-    /// For reading: of full length, whatever stands in them.
+    /// Of full length, whatever stands in them.
     static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-    /// For writing: of full capacity, empty. To fill them up to be read into would cost more than they save.
-    static EMPTY: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// When what is written leaves.
@@ -40,8 +35,6 @@ enum Writes {
     BeforeReading,
     /// With the next flush, and from then on at once.
     WithFirstFlush,
-    /// With the next flush.
-    WithFlush,
 }
 
 /// The stream, and what was read of it and not asked for yet.
@@ -53,21 +46,14 @@ pub struct Ahead<S> {
     /// The last read was filled to the brim.
     fast: bool,
     writes: Writes,
-    /// What waits, from `sent` on.
-    unsent: Vec<u8>,
-    sent: usize,
+    unsent: Unsent,
 }
 
 impl<S> Ahead<S> {
     /// `read` was taken off the stream already and comes first.
     pub fn new(stream: S, read: Vec<u8>) -> Self {
         let end = read.len();
-        Self { stream, buffer: read, at: 0, end, fast: false, writes: Writes::Directly, unsent: Vec::new(), sent: 0 }
-    }
-
-    /// From now on, writes wait for a flush.
-    pub fn write_behind(&mut self) {
-        self.writes = Writes::WithFlush;
+        Self { stream, buffer: read, at: 0, end, fast: false, writes: Writes::Directly, unsent: Unsent::default() }
     }
 
     /// From now on, what is written leaves when a read finds nothing: both sides of a handshake speak in turn.
@@ -109,19 +95,6 @@ fn give(buffer: Vec<u8>) {
     });
 }
 
-fn take_empty() -> Vec<u8> {
-    EMPTY.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(AHEAD))
-}
-
-fn give_empty(mut buffer: Vec<u8>) {
-    buffer.clear();
-    EMPTY.with_borrow_mut(|empty| {
-        if buffer.capacity() >= AHEAD && empty.len() < KEPT {
-            empty.push(buffer);
-        }
-    });
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ahead<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
@@ -156,7 +129,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ahead<S> {
 impl<S> Drop for Ahead<S> {
     fn drop(&mut self) {
         give(std::mem::take(&mut self.buffer));
-        give_empty(std::mem::take(&mut self.unsent));
     }
 }
 
@@ -171,37 +143,15 @@ impl<S: AsyncWrite + Unpin> Ahead<S> {
 
     /// Writes out what waits.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.unsent.len() {
-            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent[self.sent..]))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent += count;
-        }
-        if self.sent > 0 {
-            self.sent = 0;
-            give_empty(std::mem::take(&mut self.unsent));
-        }
+        ready!(self.unsent.poll_out(&mut self.stream, cx))?;
         if self.writes == Writes::WithFirstFlush {
             self.writes = Writes::Directly;
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Puts what fits behind what waits; the rest, and what is large, goes the direct way.
     fn wait(&mut self, bufs: &[IoSlice<'_>]) -> Option<usize> {
-        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        let waits = self.writes != Writes::Directly && (length < LARGE || !self.unsent.is_empty());
-        let fits = waits && self.unsent.len() + length <= AHEAD;
-        fits.then(|| {
-            if self.unsent.is_empty() {
-                self.unsent = take_empty();
-            }
-            for buf in bufs {
-                self.unsent.extend_from_slice(buf);
-            }
-            length
-        })
+        if self.writes == Writes::Directly { None } else { self.unsent.take(bufs) }
     }
 }
 
@@ -325,30 +275,6 @@ mod tests {
         assert!(asked < 25, "{asked} reads");
     }
 
-    #[test]
-    fn what_is_written_behind_leaves_in_order_and_with_the_flush() {
-        use tokio::io::AsyncWriteExt;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-        let mut ahead = Ahead::new(ours, Vec::new());
-        ahead.write_behind();
-        let pieces: [Vec<u8>; 5] = [vec![1; 100], vec![2; 30_000], vec![3; 40_000], vec![4; 20_000], vec![5; 7]];
-        runtime.block_on(async {
-            ahead.write_all(&pieces[0]).await.unwrap();
-            let mut byte = [0];
-            let early = theirs.read(&mut byte);
-            assert!(tokio::time::timeout(std::time::Duration::ZERO, early).await.is_err(), "it did not wait");
-        });
-        runtime.block_on(async {
-            for piece in &pieces[1..] {
-                ahead.write_all(piece).await.unwrap();
-            }
-            ahead.flush().await.unwrap();
-            let mut all = vec![0; pieces.concat().len()];
-            theirs.read_exact(&mut all).await.unwrap();
-            assert!(all == pieces.concat());
-        });
-    }
     #[test]
     fn who_takes_turns_sends_before_waiting_and_the_rest_with_the_first_reply() {
         use tokio::io::AsyncWriteExt;

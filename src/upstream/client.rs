@@ -9,13 +9,12 @@ use http::{HeaderValue, Uri, Version, header};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout_at};
-use tower::util::BoxCloneSyncService;
 
 use super::h1::{self, Exchange, Link};
 use super::h2::{Filling, Kept, Shared, Waiting};
 use super::pool::{Pool, Sender};
 use super::upload::Progress;
-use super::{Connector, Inbound, InboundBody, Request, Service, Upload, UpstreamError};
+use super::{Connector, Inbound, InboundBody, Request, Upload, UpstreamError};
 use crate::vault::inject::OutboundParts;
 
 /// How often a call moves on to another pooled connection when the one at hand turns out to be closed.
@@ -24,7 +23,8 @@ const MAX_STALE: usize = 4;
 /// and those that came with this one run out of time about when it does: it may be written just then.
 const LATE: Duration = Duration::from_secs(1);
 
-struct Client {
+/// One upstream in one worker: its connections, and how requests are sent on them.
+pub struct Client {
     connector: Connector,
     authority: Authority,
     host: HeaderValue,
@@ -32,20 +32,20 @@ struct Client {
     max_head: usize,
 }
 
-/// The service of one upstream in one worker. `None` when the authority is none.
-pub fn client(connector: Connector, authority: &str, max_head: u32) -> Option<Service> {
-    let client = Arc::new(Client {
-        connector,
-        authority: authority.parse().ok()?,
-        host: HeaderValue::from_str(authority).ok()?,
-        pool: Arc::default(),
-        max_head: max_head as usize,
-    });
-    Some(BoxCloneSyncService::new(tower::service_fn(move |request| client.clone().call(request))))
-}
-
 impl Client {
-    fn call(self: Arc<Self>, request: Request) -> impl Future<Output = Result<Inbound, UpstreamError>> + Send {
+    /// `None` when the authority is none.
+    pub fn new(connector: Connector, authority: &str, max_head: u32) -> Option<Self> {
+        Some(Self {
+            connector,
+            authority: authority.parse().ok()?,
+            host: HeaderValue::from_str(authority).ok()?,
+            pool: Arc::default(),
+            max_head: max_head as usize,
+        })
+    }
+
+    /// Sends a request, and waits for the head of its reply.
+    pub(super) fn call(&self, request: Request) -> impl Future<Output = Result<Inbound, UpstreamError>> + Send + '_ {
         let Request { parts, body, deadline } = request;
         let mut message = Message::new(parts, body);
         async move { self.send(&mut message, deadline).await }

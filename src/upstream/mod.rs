@@ -1,7 +1,7 @@
 //! Verified TLS to the merchant API.
 //!
-//! An upstream is a tower service from [`Request`] to [`Inbound`]: the HTTPS client of `client.rs` in the gate, a closure
-//! in tests. Requests are retried only when nothing of them was sent.
+//! An upstream is a tower service from [`Request`] to [`Inbound`]: the HTTPS client of `client.rs`, which the calls of a worker
+//! share, or a closure in tests. Requests are retried only when nothing of them was sent.
 
 mod ahead;
 mod client;
@@ -12,6 +12,7 @@ pub mod once;
 mod pool;
 mod probe;
 mod tls;
+mod unsent;
 mod upload;
 
 use std::io;
@@ -25,15 +26,17 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use crate::vault::inject::OutboundParts;
 
 pub use ahead::Ahead;
-pub use client::client;
+pub use client::Client;
 pub use connect::Connector;
 pub use probe::{Probe, probe};
 pub use tls::{TlsSetupError, client_builder, client_config};
+pub(crate) use unsent::Unsent;
 pub use upload::{Arrival, Progress, Upload, UploadLimits};
 
 /// What is sent: an outbound request and the body that streams behind it.
@@ -93,8 +96,31 @@ impl Body for InboundBody {
     }
 }
 
-/// An upstream, as the route sees it.
-pub type Service = BoxCloneSyncService<Request, Inbound, UpstreamError>;
+/// An upstream, as the route sees it. A call borrows it.
+pub enum Service {
+    /// The HTTPS client.
+    Client(Box<Client>),
+    /// What stands in for one.
+    Other(BoxCloneSyncService<Request, Inbound, UpstreamError>),
+}
+
+impl<'a> tower::Service<Request> for &'a Service {
+    type Response = Inbound;
+    type Error = UpstreamError;
+    type Future = Pin<Box<dyn Future<Output = Result<Inbound, UpstreamError>> + Send + 'a>>;
+
+    /// A call waits for a connection itself, while its time runs.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self {
+            Service::Client(client) => Box::pin(client.call(request)),
+            Service::Other(service) => Box::pin(service.clone().oneshot(request)),
+        }
+    }
+}
 
 /// Why a call did not get a reply. `Display` is for the client: it names no address.
 #[derive(Debug, thiserror::Error)]

@@ -46,6 +46,8 @@ pub struct Guarded<S> {
     /// Highest stream that the implementation below may have taken up.
     taken_up: u32,
     fault: Option<(u32, Fault)>,
+    /// The last thing written was a piece of a body, and not flushed yet.
+    piece: bool,
     watch: Arc<Mutex<Option<Left<S>>>>,
 }
 
@@ -62,6 +64,7 @@ pub fn guard<S>(stream: S, seat: Arc<Seat>, abandoned: Abandoned) -> (Guarded<S>
         provoked: (0, 0),
         taken_up: 0,
         fault: None,
+        piece: false,
         watch: watch.clone(),
     };
     (guarded, Watch(watch))
@@ -205,6 +208,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.piece = false;
         self.offer(cx, &[IoSlice::new(buf)])
     }
 
@@ -213,14 +217,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.offer(cx, bufs)
+        let wrote = self.offer(cx, bufs);
+        // Frames are one buffer; of a body too long to be copied the bytes are a second one.
+        self.piece = bufs.len() > 1 && matches!(wrote, Poll::Ready(Ok(_)));
+        wrote
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
+    /// The implementation below flushes behind each piece of a body, only to have room for the next frame, and once more when it has
+    /// none left. That one counts: what it writes in one go leaves with one system call.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.piece) {
+            return Poll::Ready(Ok(()));
+        }
         let Some(stream) = &mut self.stream else { return Poll::Ready(Err(ended())) };
         Pin::new(stream).poll_flush(cx)
     }

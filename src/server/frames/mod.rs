@@ -12,6 +12,8 @@ mod guard;
 mod rules;
 mod sent;
 #[cfg(test)]
+mod flush_tests;
+#[cfg(test)]
 mod tests;
 mod walk;
 
