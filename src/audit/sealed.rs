@@ -184,9 +184,13 @@ pub(super) fn open(block: &[u8], first: u64, out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// The records of a block whose first one has this number. `None` when it is damaged.
-pub(super) fn each(block: &[u8], first: u64, mut see: impl FnMut(Item<'_>)) -> Option<()> {
-    let content = content(block)?;
-    let head = Head::parse(content).filter(|head| head.length() == block.len() as u64)?;
+pub(super) fn each(block: &[u8], first: u64, see: impl FnMut(Item<'_>)) -> Option<()> {
+    each_in(content(block)?, first, see)
+}
+
+/// The same of a block without its hash.
+fn each_in(content: &[u8], first: u64, mut see: impl FnMut(Item<'_>)) -> Option<()> {
+    let head = Head::parse(content).filter(|head| head.length() == (content.len() + HASH) as u64)?;
     let (frame, rest) = content[HEAD..].split_at_checked(head.frame as usize)?;
     let (mut boxes, mut entries) = rest.split_at_checked(head.boxes as usize)?;
     let plain = Decompressor::new().ok()?.decompress(frame, LONGEST).ok()?;
@@ -260,13 +264,14 @@ impl Block {
         bytes.extend_from_slice(&frame);
         bytes.extend_from_slice(&self.boxes);
         bytes.extend_from_slice(&self.entries);
+        let mut lines = Vec::with_capacity(self.lines.len());
+        let again = each_in(&bytes, first, |item| item.push_line(&mut lines));
+        if again.is_none() || lines != self.lines {
+            return Err(unfit("its lines do not come out as they were"));
+        }
         let hash = sha256(&bytes);
         bytes.extend_from_slice(&hash);
-        let mut lines = Vec::with_capacity(self.lines.len());
-        match open(&bytes, first, &mut lines) {
-            Some(()) if lines == self.lines => Ok(bytes),
-            _ => Err(unfit("its lines do not come out as they were")),
-        }
+        Ok(bytes)
     }
 }
 
