@@ -4,7 +4,7 @@ import time
 
 from . import checks, load, process
 from .idle import IdleConnections
-from .settings import (H1_CONNECTIONS, LARGE_BYTES, LARGE_CONNECTIONS, LARGE_PATH, SMALL_BYTES, SMALL_PATH,
+from .settings import (H1_CONNECTIONS, HANDSHAKES, LARGE_BYTES, LARGE_CONNECTIONS, LARGE_PATH, SMALL_BYTES, SMALL_PATH,
                        UPLOAD_BYTES, UPLOAD_CONNECTIONS, UPLOAD_PATH, BenchError)
 
 SETTLE_SECONDS = 0.1
@@ -60,11 +60,11 @@ class Bench:
         if scenario == "h2":
             return load.h2load(proxy, SMALL_PATH, seconds, core, self.folder, body_bytes=SMALL_BYTES)
         if scenario == "new":
-            return load.ab(proxy, SMALL_PATH, seconds, core, self.folder, connections=H1_CONNECTIONS,
+            return load.ab(proxy, SMALL_PATH, seconds, core, self.folder, connections=HANDSHAKES,
                            body_bytes=SMALL_BYTES)
         path, shape = {
             "h1": (SMALL_PATH, {"connections": H1_CONNECTIONS, "body_bytes": SMALL_BYTES}),
-            "resumed": (SMALL_PATH, {"connections": H1_CONNECTIONS, "body_bytes": SMALL_BYTES,
+            "resumed": (SMALL_PATH, {"connections": HANDSHAKES, "body_bytes": SMALL_BYTES,
                                      "headers": ["Connection: close"]}),
             "large": (LARGE_PATH, {"connections": LARGE_CONNECTIONS, "body_bytes": LARGE_BYTES}),
             "upload": (UPLOAD_PATH, {"connections": UPLOAD_CONNECTIONS, "body_bytes": SMALL_BYTES,
