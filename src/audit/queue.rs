@@ -31,8 +31,6 @@ pub(super) struct Queue {
     /// Records that were not taken since the log closed.
     pub(super) refused: u64,
     pub(super) idle: bool,
-    /// Calls under way when the last record came.
-    under_way: u64,
     /// The writer rests, and would go on at once for this many records when nobody can bring more.
     pub(super) resting: Option<usize>,
 }
@@ -61,12 +59,6 @@ impl Queue {
         self.stop != Stop::No && (self.resting.take().is_some() || self.end.is_some())
     }
 
-    /// Whether more than half of the calls under way wait for the next sync, and some came since there were so many.
-    pub(super) fn has_most(&self, before: usize) -> bool {
-        let waiting = self.batch.ends.len();
-        waiting > before && waiting as u64 > self.under_way / 2
-    }
-
     /// The record's position, from 1.
     pub(super) fn take(&mut self, record: &Record, under_way: u64) -> Result<u64, Closed> {
         if let Some(end) = &self.end {
@@ -84,7 +76,6 @@ impl Queue {
             return Err(Closed::Behind);
         }
         let position = self.push(record)?;
-        self.under_way = under_way;
         let queued = self.batch.ends.len();
         if self.resting.is_some_and(|enough| queued >= enough && queued as u64 >= under_way) {
             (self.resting, self.idle) = (None, true);

@@ -342,10 +342,8 @@ fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace, most: Option<Dura
     taken.ends.clear();
     let mut queue = lock(&shared.queue);
     queue.resting = Some(pace.enough()).filter(|_| queue.stop == Stop::No);
-    let (mut before, coming) = (usize::MAX, || shared.coming.load(Ordering::Relaxed));
-    while let Some(time) = pace.rest(coming(), queue.has_most(before)).filter(|_| queue.resting.is_some()) {
-        before = queue.batch.ends.len();
-        queue = shared.work.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0;
+    while let Some(left) = pace.rest(shared.coming.load(Ordering::Relaxed)).filter(|_| queue.resting.is_some()) {
+        queue = shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     (queue.resting, queue.idle) = (None, false);
     while queue.batch.ends.is_empty() {
