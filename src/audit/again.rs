@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::batch::Draft;
 use super::resume::Resume;
 use super::segment::sync_folder;
 use super::writer::Shared;
@@ -131,7 +132,7 @@ fn begin(
     record.event = Some(Event { code, detail: detail(&recovered) });
     let (mut json, mut line) = (Vec::new(), Vec::new());
     record.write(&mut json)?;
-    let leaf = resume.pen.line(&mut line, &json, resume.next_seq)?;
+    let leaf = resume.pen.line(&mut line, Draft::Json(&json), resume.next_seq)?;
     sink.append(&line)?;
     resume.next_seq += 1;
     resume.tree.as_mut().map_or(Ok(()), |tree| tree.push(leaf))?;

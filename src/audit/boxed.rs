@@ -10,8 +10,10 @@ use std::sync::{Arc, LazyLock};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use memchr::memmem::Finder;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::batch::Draft;
 use super::line::{Line, push_base64, push_decoded, push_digits};
 use super::pack::{PIECES, Packer, Pieces, Unpacker};
 use super::tree::Hash;
@@ -88,10 +90,10 @@ impl Boxer {
     }
 
     /// Appends a record's line up to its entry.
-    pub(super) fn push(&mut self, out: &mut Vec<u8>, json: &[u8], seq: u64, salt: &Hash) -> io::Result<()> {
+    pub(super) fn push(&mut self, out: &mut Vec<u8>, draft: Draft<'_>, seq: u64, salt: &Hash) -> io::Result<()> {
         self.packed.clear();
         self.packed.push(0);
-        let how = self.packer.pack(json, &mut self.packed)?;
+        let how = self.packer.pack(draft, &mut self.packed)?;
         self.packed[0] = how;
         let bound = bound(seq, how, self.packer.pieces());
         let sealed = self.key.key(salt)?.seal_in_place_separate_tag(nonce(), bound, &mut self.packed[1..]);
@@ -100,7 +102,7 @@ impl Boxer {
         out.extend_from_slice(BEGINS);
         push_base64(out, &self.packed);
         out.push(b'"');
-        push_mark(out, json, self.packer.was_read());
+        push_mark(out, draft);
         out.extend_from_slice(b",\"seq\":");
         push_digits(out, seq);
         Ok(())
@@ -108,13 +110,21 @@ impl Boxer {
 }
 
 /// What a start and a verifier must see of a record: which writes have no outcome, where a run begins, and whether it ended.
-fn push_mark(out: &mut Vec<u8>, json: &[u8], read: Option<bool>) {
-    let (name, value) = match glance(json) {
-        Some(Glance::Intent(id)) => ("intent", id),
-        Some(Glance::Call(id)) if !read.unwrap_or_else(|| is_read(json)) => ("call", id),
-        Some(Glance::Began) => ("gate", "began"),
-        Some(Glance::Stopped) => ("gate", "stopped"),
-        _ => return,
+fn push_mark(out: &mut Vec<u8>, draft: Draft<'_>) {
+    let mut buffer = Uuid::encode_buffer();
+    let (name, value) = match draft {
+        Draft::Apart(parts) if parts.is_read() => return,
+        Draft::Apart(parts) => {
+            let name = if parts.is_intent() { "intent" } else { "call" };
+            (name, &*parts.id().hyphenated().encode_lower(&mut buffer))
+        }
+        Draft::Json(json) => match glance(json) {
+            Some(Glance::Intent(id)) => ("intent", id),
+            Some(Glance::Call(id)) if !is_read(json) => ("call", id),
+            Some(Glance::Began) => ("gate", "began"),
+            Some(Glance::Stopped) => ("gate", "stopped"),
+            _ => return,
+        },
     };
     for part in [",\"", name, "\":\"", value, "\""] {
         out.extend_from_slice(part.as_bytes());

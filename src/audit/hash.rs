@@ -10,6 +10,10 @@ use serde::{Serialize, Serializer};
 pub struct KeyedHash([u8; 16]);
 
 impl KeyedHash {
+    pub(super) fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     pub(super) fn hex(self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut out = [0; 32];

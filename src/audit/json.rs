@@ -1,187 +1,278 @@
-//! A record as JSON, written field by field into the batch. The same bytes as its `Serialize` gives (a test holds it),
-//! at a fraction of the cost: nothing here is generic, and what TLS agreed on is written once per connection.
+//! A record written field by field. In JSON, the same bytes as its `Serialize` gives (a test holds it), at a fraction of the cost:
+//! nothing here is generic but over what is written with, and what TLS agreed on is written once per connection.
 
 use std::io::Write;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
-use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Http, KeyedHash, Kind, Outcome, Proof, Record, Steps, Verdict};
+use super::{EnvelopeFacts, Event, Http, KeyedHash, Kind, Outcome, Proof, Record, Steps, Verdict};
 
-type Done = serde_json::Result<()>;
+pub(super) type Done = serde_json::Result<()>;
 type Pairs = [(std::sync::Arc<str>, KeyedHash)];
+
+/// What a record is written with: JSON, or the parts that it is packed from (`pack/parts.rs`).
+pub(super) trait Ink {
+    /// Signs and names of fields, and words of which there are few.
+    fn text(&mut self, text: &[u8]);
+    /// The record's beginning: `{"time":"…","id":"…"`.
+    fn head(&mut self, time: Timestamp, id: &Uuid) -> Done;
+    /// A name that the configuration gave, in quotes.
+    fn word(&mut self, word: &str) -> Done;
+    /// What somebody else said, in quotes.
+    fn value(&mut self, value: &str) -> Done;
+    /// A hash, without quotes.
+    fn hash(&mut self, hash: KeyedHash);
+    /// A number that differs from call to call.
+    fn number(&mut self, number: u64);
+    /// An address, in quotes.
+    fn address(&mut self, address: IpAddr) -> Done;
+    /// Ends a part: who called and how, what was called, what was decided, how it ended.
+    fn cut(&mut self);
+}
 
 impl Record {
     /// Appends the record's JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) -> Done {
-        self.write_origin(out)?;
-        self.write_call(out)?;
-        self.write_verdict(out)?;
-        self.write_end(out)?;
-        out.push(b'}');
+        self.write_with(out)
+    }
+
+    /// Writes it with whatever ink.
+    #[inline]
+    pub(super) fn write_with(&self, ink: &mut impl Ink) -> Done {
+        self.write_origin(ink)?;
+        ink.cut();
+        self.write_call(ink)?;
+        ink.cut();
+        self.write_verdict(ink)?;
+        ink.cut();
+        self.write_end(ink)?;
+        ink.text(b"}");
+        ink.cut();
         Ok(())
     }
 
-    fn write_origin(&self, out: &mut Vec<u8>) -> Done {
-        out.extend_from_slice(b"{\"time\":\"");
-        time(out, self.time)?;
-        out.extend_from_slice(b"\",\"id\":\"");
-        id(out, &self.id);
-        word(out, b"\",\"kind\":\"", kind(self.kind));
-        out.push(b'"');
-        text(out, b",\"integration\":", self.integration.as_deref())?;
+    fn write_origin(&self, ink: &mut impl Ink) -> Done {
+        ink.head(self.time, &self.id)?;
+        said(ink, b",\"kind\":\"", kind(self.kind));
+        word(ink, b",\"integration\":", self.integration.as_deref())?;
         if let Some(how) = self.proof {
-            word(out, b",\"proof\":\"", proof(how));
-            out.push(b'"');
+            said(ink, b",\"proof\":\"", proof(how));
         }
         if let Some(address) = self.peer {
-            peer(out, address)?;
+            ink.text(b",\"peer\":");
+            ink.address(address)?;
         }
         if let Some(tls) = &self.tls {
-            out.extend_from_slice(b",\"tls\":");
-            out.extend_from_slice(tls.json());
+            ink.text(b",\"tls\":");
+            ink.text(tls.json());
         }
         if let Some(version) = self.http {
-            word(out, b",\"http\":\"", http(version));
-            out.push(b'"');
+            said(ink, b",\"http\":\"", http(version));
         }
         Ok(())
     }
 
-    fn write_call(&self, out: &mut Vec<u8>) -> Done {
-        text(out, b",\"method\":", self.method.as_deref())?;
-        text(out, b",\"endpoint\":", self.endpoint.as_deref())?;
-        pairs(out, b",\"params\":[", &self.params)?;
-        pairs(out, b",\"query\":[", &self.query)
+    fn write_call(&self, ink: &mut impl Ink) -> Done {
+        word(ink, b",\"method\":", self.method.as_deref())?;
+        word(ink, b",\"endpoint\":", self.endpoint.as_deref())?;
+        pairs(ink, b",\"params\":[", &self.params, Ink::word)?;
+        pairs(ink, b",\"query\":[", &self.query, Ink::value)
     }
 
-    fn write_verdict(&self, out: &mut Vec<u8>) -> Done {
-        if let Some(said) = self.verdict {
-            word(out, b",\"verdict\":\"", verdict(said));
-            out.push(b'"');
+    fn write_verdict(&self, ink: &mut impl Ink) -> Done {
+        if let Some(how) = self.verdict {
+            said(ink, b",\"verdict\":\"", verdict(how));
         }
-        text(out, b",\"rule\":", self.rule.as_deref())?;
-        text(out, b",\"refusal\":", self.refusal)?;
-        text(out, b",\"detail\":", self.detail.as_deref())?;
-        optional(out, b",\"status\":", self.status);
-        text(out, b",\"upstream\":", self.upstream.as_deref())?;
-        optional(out, b",\"upstream_status\":", self.upstream_status);
-        key(out, b",\"credential\":[", self.credential.as_ref())?;
-        key(out, b",\"retried_with\":[", self.retried_with.as_ref())?;
-        optional(out, b",\"limit_left\":", self.limit_left);
+        word(ink, b",\"rule\":", self.rule.as_deref())?;
+        word(ink, b",\"refusal\":", self.refusal)?;
+        value(ink, b",\"detail\":", self.detail.as_deref())?;
+        code(ink, b",\"status\":", self.status.map(u64::from));
+        word(ink, b",\"upstream\":", self.upstream.as_deref())?;
+        code(ink, b",\"upstream_status\":", self.upstream_status.map(u64::from));
+        key(ink, b",\"credential\":[", self.credential.as_ref())?;
+        key(ink, b",\"retried_with\":[", self.retried_with.as_ref())?;
+        optional(ink, b",\"limit_left\":", self.limit_left.map(u64::from));
         Ok(())
     }
 
-    fn write_end(&self, out: &mut Vec<u8>) -> Done {
-        number(out, b",\"bytes_in\":", self.bytes_in);
-        number(out, b",\"bytes_out\":", self.bytes_out);
+    fn write_end(&self, ink: &mut impl Ink) -> Done {
+        number(ink, b",\"bytes_in\":", self.bytes_in);
+        number(ink, b",\"bytes_out\":", self.bytes_out);
         if self.scrubbed > 0 {
-            number(out, b",\"scrubbed\":", self.scrubbed.into());
+            number(ink, b",\"scrubbed\":", self.scrubbed.into());
         }
-        nested(out, b",\"envelope\":", self.envelope.as_ref())?;
+        if let Some(facts) = &self.envelope {
+            ink.text(b",\"envelope\":{");
+            envelope(ink, facts)?;
+        }
         if let Some(how) = self.outcome {
-            word(out, b",\"outcome\":\"", outcome(how));
-            out.push(b'"');
+            said(ink, b",\"outcome\":\"", outcome(how));
         }
         if let Some(steps) = &self.micros {
-            micros(out, steps);
+            micros(ink, steps);
         }
-        nested(out, b",\"event\":", self.event.as_ref())
+        if let Some(Event { code, detail }) = &self.event {
+            ink.text(b",\"event\":{\"code\":");
+            ink.word(code)?;
+            ink.text(b",\"detail\":");
+            ink.value(detail)?;
+            ink.text(b"}");
+        }
+        Ok(())
     }
 }
 
-fn key(out: &mut Vec<u8>, before: &[u8], key: Option<&(std::sync::Arc<str>, u64)>) -> Done {
+fn key(ink: &mut impl Ink, before: &[u8], key: Option<&(std::sync::Arc<str>, u64)>) -> Done {
     let Some((name, version)) = key else { return Ok(()) };
-    out.extend_from_slice(before);
-    string(out, name)?;
-    number(out, b",", *version);
-    out.push(b']');
+    ink.text(before);
+    ink.word(name)?;
+    code(ink, b",", Some(*version));
+    ink.text(b"]");
     Ok(())
 }
 
-fn time(out: &mut Vec<u8>, time: Timestamp) -> Done {
-    let failed = |error: jiff::Error| serde::ser::Error::custom(error);
-    DateTimePrinter::new().print_timestamp(&time, jiff::fmt::StdIoWrite(out)).map_err(failed)
+/// A word that needs no escape, and the quote behind it.
+fn said(ink: &mut impl Ink, before: &[u8], word: &str) {
+    ink.text(before);
+    ink.text(word.as_bytes());
+    ink.text(b"\"");
 }
 
-fn id(out: &mut Vec<u8>, id: &Uuid) {
-    let mut buffer = Uuid::encode_buffer();
-    out.extend_from_slice(id.hyphenated().encode_lower(&mut buffer).as_bytes());
-}
-
-fn word(out: &mut Vec<u8>, before: &[u8], word: &str) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(word.as_bytes());
-}
-
-fn text(out: &mut Vec<u8>, before: &[u8], value: Option<&str>) -> Done {
-    value.map_or(Ok(()), |value| {
-        out.extend_from_slice(before);
-        string(out, value)
+fn word(ink: &mut impl Ink, before: &[u8], word: Option<&str>) -> Done {
+    word.map_or(Ok(()), |word| {
+        ink.text(before);
+        ink.word(word)
     })
 }
 
-/// Most text needs no escape; what does is left to the library.
-fn string(out: &mut Vec<u8>, value: &str) -> Done {
-    if value.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-        return serde_json::to_writer(out, value);
-    }
-    out.push(b'"');
-    out.extend_from_slice(value.as_bytes());
-    out.push(b'"');
-    Ok(())
-}
-
-fn nested(out: &mut Vec<u8>, before: &[u8], value: Option<&impl Serialize>) -> Done {
+fn value(ink: &mut impl Ink, before: &[u8], value: Option<&str>) -> Done {
     value.map_or(Ok(()), |value| {
-        out.extend_from_slice(before);
-        serde_json::to_writer(out, value)
+        ink.text(before);
+        ink.value(value)
     })
 }
 
-fn number(out: &mut Vec<u8>, before: &[u8], value: u64) {
-    out.extend_from_slice(before);
-    super::line::push_digits(out, value);
+fn number(ink: &mut impl Ink, before: &[u8], value: u64) {
+    ink.text(before);
+    ink.number(value);
 }
 
-fn optional(out: &mut Vec<u8>, before: &[u8], value: Option<impl Into<u64>>) {
+fn optional(ink: &mut impl Ink, before: &[u8], value: Option<u64>) {
     if let Some(value) = value {
-        number(out, before, value.into());
+        number(ink, before, value);
     }
 }
 
-fn pairs(out: &mut Vec<u8>, before: &[u8], pairs: &Pairs) -> Done {
+/// A number of which there are few.
+fn code(ink: &mut impl Ink, before: &[u8], value: Option<u64>) {
+    if let Some(value) = value {
+        ink.text(before);
+        let (digits, at) = super::line::digits(value);
+        ink.text(&digits[at..]);
+    }
+}
+
+fn pairs<I: Ink>(ink: &mut I, before: &[u8], pairs: &Pairs, name: impl Fn(&mut I, &str) -> Done) -> Done {
     if pairs.is_empty() {
         return Ok(());
     }
-    out.extend_from_slice(before);
-    for (n, (name, hash)) in pairs.iter().enumerate() {
-        out.extend_from_slice(if n == 0 { b"[" } else { b",[" });
-        string(out, name)?;
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(&hash.hex());
-        out.extend_from_slice(b"\"]");
+    ink.text(before);
+    for (n, (called, hash)) in pairs.iter().enumerate() {
+        ink.text(if n == 0 { b"[" } else { b",[" });
+        name(ink, called)?;
+        ink.text(b",\"");
+        ink.hash(*hash);
+        ink.text(b"\"]");
     }
-    out.push(b']');
+    ink.text(b"]");
     Ok(())
 }
 
-fn peer(out: &mut Vec<u8>, address: IpAddr) -> Done {
-    out.extend_from_slice(b",\"peer\":\"");
-    write!(out, "{address}").map_err(serde::ser::Error::custom)?;
-    out.push(b'"');
+fn envelope(ink: &mut impl Ink, facts: &EnvelopeFacts) -> Done {
+    let EnvelopeFacts { success, log_id, request_id, rejected } = facts;
+    let mut comma: &[u8] = b"";
+    let mut next = |ink: &mut _, name: &[u8]| {
+        Ink::text(ink, std::mem::replace(&mut comma, b","));
+        Ink::text(ink, name);
+    };
+    if let Some(success) = success {
+        next(ink, if *success { b"\"success\":true" } else { b"\"success\":false" });
+    }
+    if let Some(id) = log_id {
+        next(ink, b"\"log_id\":");
+        ink.value(id)?;
+    }
+    if let Some(id) = request_id {
+        next(ink, b"\"request_id\":");
+        ink.value(id)?;
+    }
+    if let Some(rejected) = rejected {
+        next(ink, b"\"rejected\":");
+        ink.number(*rejected);
+    }
+    ink.text(b"}");
     Ok(())
 }
 
-fn micros(out: &mut Vec<u8>, steps: &Steps) {
-    number(out, b",\"micros\":{\"decide\":", steps.decide.into());
-    number(out, b",\"intent\":", steps.intent.into());
-    number(out, b",\"upstream\":", steps.upstream.into());
-    number(out, b",\"body\":", steps.body.into());
-    out.push(b'}');
+fn micros(ink: &mut impl Ink, steps: &Steps) {
+    number(ink, b",\"micros\":{\"decide\":", steps.decide.into());
+    number(ink, b",\"intent\":", steps.intent.into());
+    number(ink, b",\"upstream\":", steps.upstream.into());
+    number(ink, b",\"body\":", steps.body.into());
+    ink.text(b"}");
+}
+
+/// JSON.
+impl Ink for Vec<u8> {
+    fn text(&mut self, text: &[u8]) {
+        self.extend_from_slice(text);
+    }
+
+    fn head(&mut self, time: Timestamp, id: &Uuid) -> Done {
+        let failed = |error: jiff::Error| serde::ser::Error::custom(error);
+        self.text(b"{\"time\":\"");
+        DateTimePrinter::new().print_timestamp(&time, jiff::fmt::StdIoWrite(&mut *self)).map_err(failed)?;
+        self.text(b"\",\"id\":\"");
+        self.text(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        self.text(b"\"");
+        Ok(())
+    }
+
+    fn word(&mut self, word: &str) -> Done {
+        if needs_escape(word) {
+            return serde_json::to_writer(self, word);
+        }
+        self.push(b'"');
+        self.text(word.as_bytes());
+        self.push(b'"');
+        Ok(())
+    }
+
+    fn value(&mut self, value: &str) -> Done {
+        self.word(value)
+    }
+
+    fn hash(&mut self, hash: KeyedHash) {
+        self.text(&hash.hex());
+    }
+
+    fn number(&mut self, number: u64) {
+        super::line::push_digits(self, number);
+    }
+
+    fn address(&mut self, address: IpAddr) -> Done {
+        write!(self, "\"{address}\"").map_err(serde::ser::Error::custom)
+    }
+
+    fn cut(&mut self) {}
+}
+
+/// Whether text cannot stand in JSON as it is. Most can; what cannot is left to the library.
+pub(super) fn needs_escape(text: &str) -> bool {
+    text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
 }
 
 fn kind(kind: Kind) -> &'static str {
@@ -224,17 +315,17 @@ fn outcome(outcome: Outcome) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::{EnvelopeFacts, Event, ParamHasher, TlsFacts};
     use super::*;
 
-    fn texts() -> impl Strategy<Value = String> {
+    pub(in crate::audit) fn texts() -> impl Strategy<Value = String> {
         prop_oneof!["[a-z /{}]{0,12}", "[\\x00-\\x7f\u{80}-\u{2fff}]{0,12}"]
     }
 
-    fn full(text: &str, n: u64, ipv6: bool) -> Record {
+    pub(in crate::audit) fn full(text: &str, n: u64, ipv6: bool) -> Record {
         let hash = ParamHasher::new(&[7; 32]).hash("a", text.as_bytes());
         let pairs = vec![(text.into(), hash), ("b".into(), hash)];
         #[allow(clippy::cast_possible_truncation, reason = "any number will do")]

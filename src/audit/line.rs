@@ -71,6 +71,12 @@ pub(super) fn push_decoded(out: &mut Vec<u8>, digits: &[u8]) -> Option<()> {
 
 /// Appends a number in decimal digits.
 pub fn push_digits(out: &mut Vec<u8>, number: u64) {
+    let (digits, at) = digits(number);
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// A number in decimal digits, and where they begin.
+pub(super) fn digits(number: u64) -> ([u8; 20], usize) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number;
@@ -79,10 +85,9 @@ pub fn push_digits(out: &mut Vec<u8>, number: u64) {
         digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
         rest /= 10;
         if rest == 0 {
-            break;
+            return (digits, at);
         }
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// A line taken apart.

@@ -6,6 +6,7 @@
 //! salted hashes, with a signed checkpoint a second: what `audit verify` and others hold the log to.
 
 mod again;
+mod batch;
 mod bell;
 mod boxed;
 mod caretaker;

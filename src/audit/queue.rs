@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use jiff::Timestamp;
 
+use super::batch::Batch;
 use super::bell::Bell;
 use super::{Closed, Event, Kind, Record, Trouble};
 
@@ -15,6 +16,8 @@ const LOST: usize = 64;
 #[derive(Default)]
 pub(super) struct Queue {
     pub(super) batch: Batch,
+    /// Whether records are packed when they are written.
+    pub(super) packs: bool,
     /// Records ever appended.
     pub(super) appended: u64,
     /// Of tasks on threads that do not attend to the log.
@@ -46,13 +49,6 @@ pub(super) enum Stop {
     LetGo,
 }
 
-/// Lines without number and entry, and where each ends.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    pub(super) ends: Vec<usize>,
-}
-
 impl Queue {
     /// Whether the writer, or who waits to open the log again, has to hear that it is to stop.
     pub(super) fn is_stopped_while_resting(&mut self) -> bool {
@@ -72,11 +68,11 @@ impl Queue {
         if self.reads_only.is_some() && record.is_of_a_write() {
             return Err(Closed::ReadsOnly);
         }
-        if self.batch.bytes.len() > MAX_QUEUED {
+        if self.batch.size() > MAX_QUEUED {
             return Err(Closed::Behind);
         }
         let position = self.push(record)?;
-        let queued = self.batch.ends.len();
+        let queued = self.batch.len();
         if self.resting.is_some_and(|enough| queued >= enough && queued as u64 >= under_way) {
             (self.resting, self.idle) = (None, true);
         }
@@ -84,13 +80,10 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, record: &Record) -> Result<u64, Closed> {
-        let before = self.batch.bytes.len();
-        if let Err(error) = record.write(&mut self.batch.bytes) {
+        if let Err(error) = self.batch.push(record, self.packs) {
             // Writing into memory fails only when a field cannot be written as JSON, which none of ours is.
-            self.batch.bytes.truncate(before);
             return Err(Closed::Broken(Trouble { why: format!("a record cannot be written as JSON: {error}").into() }));
         }
-        self.batch.ends.push(self.batch.bytes.len());
         self.appended += 1;
         Ok(self.appended)
     }

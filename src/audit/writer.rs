@@ -10,9 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::again::{Again, LOOK};
+use super::batch::Batch;
 use super::bell::{Attendance, Bell};
 use super::pace::Pace;
-use super::queue::{Batch, Queue, Stop};
+use super::queue::{Queue, Stop};
 use super::receipt::{Pending, State};
 use super::recent::Recent;
 use super::resume::Resume;
@@ -302,7 +303,7 @@ fn write_all(
     let mut pace = Pace::default();
     loop {
         let look = again.reads_only().map(|_| LOOK);
-        match next_batch(shared, &mut taken, &pace, look) {
+        match next_batch(shared, &mut taken, &pace, look, pen.boxes()) {
             Stop::No => {}
             Stop::Seal => {
                 sink.seal()?;
@@ -313,20 +314,19 @@ fn write_all(
         if let Some(reopened) = again.has_room() {
             shared.take_writes(&reopened);
         }
-        if taken.ends.is_empty() {
+        if taken.is_empty() {
             continue;
         }
-        pace.begin(taken.ends.len(), shared.arrived.swap(0, Ordering::Relaxed));
-        let mut from = 0;
-        for &end in &taken.ends {
-            leaves.push(pen.line(&mut lines, &taken.bytes[from..end], seq)?);
-            (from, seq) = (end, seq + 1);
+        pace.begin(taken.len(), shared.arrived.swap(0, Ordering::Relaxed));
+        for draft in taken.drafts() {
+            leaves.push(pen.line(&mut lines, draft, seq)?);
+            seq += 1;
         }
         keeper.as_ref().map_or(Ok(()), Keeper::check)?;
         sink.append(&lines)?;
         shared.recent.remember(*kept, &leaves);
         *kept = seq;
-        publish(shared, taken.ends.len() as u64);
+        publish(shared, taken.len() as u64);
         keeper.as_ref().map_or(Ok(()), |keeper| keeper.take(&leaves))?;
         lines.clear();
         leaves.clear();
@@ -336,17 +336,16 @@ fn write_all(
 }
 
 /// Waits for records, or at most so long, and swaps them out. Says how to stop when that was asked for and nothing is left.
-fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace, most: Option<Duration>) -> Stop {
-    taken.bytes.clear();
-    taken.bytes.shrink_to(KEPT);
-    taken.ends.clear();
+fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace, most: Option<Duration>, packs: bool) -> Stop {
+    taken.clear(KEPT);
     let mut queue = lock(&shared.queue);
+    queue.packs = packs;
     queue.resting = Some(pace.enough()).filter(|_| queue.stop == Stop::No);
     while let Some(left) = pace.rest(shared.coming.load(Ordering::Relaxed)).filter(|_| queue.resting.is_some()) {
         queue = shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     (queue.resting, queue.idle) = (None, false);
-    while queue.batch.ends.is_empty() {
+    while queue.batch.is_empty() {
         if queue.stop != Stop::No {
             return queue.stop;
         }

@@ -9,16 +9,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::seat::Seat;
+use crate::upstream::Tcp;
 
 /// The stream, and its connection's seat.
 pub(super) struct Noted {
-    stream: TcpStream,
+    stream: Tcp,
     seat: Arc<Seat>,
 }
 
 impl Noted {
     pub(super) fn new(stream: TcpStream, seat: Arc<Seat>) -> Self {
-        Self { stream, seat }
+        Self { stream: Tcp::new(stream), seat }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -11,12 +11,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Ahead, Times, UpstreamError};
+use super::{Ahead, Tcp, Times, UpstreamError};
 use crate::config;
 use crate::descriptors::ran_out;
 
 /// A connection that TLS protects.
-pub type Stream = TlsStream<Ahead<TcpStream>>;
+pub type Stream = TlsStream<Ahead<Tcp>>;
 
 /// Connects to one upstream.
 pub struct Connector {
@@ -51,7 +51,7 @@ impl Connector {
     /// A fresh connection, TLS verified; the flag says whether it speaks HTTP/2.
     pub async fn connect(&self) -> Result<(Stream, bool), UpstreamError> {
         let connecting = async {
-            let stream = Ahead::new(self.tcp().await.map_err(unreachable)?, Vec::new());
+            let stream = Ahead::new(Tcp::new(self.tcp().await.map_err(unreachable)?), Vec::new());
             let stream = self.tls.connect(self.name.clone(), stream).await.map_err(UpstreamError::Tls)?;
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok((stream, h2))

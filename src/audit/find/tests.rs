@@ -13,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::*;
+use crate::audit::batch::Draft;
 use crate::audit::pen::Pen;
 use crate::audit::recipients::Recipients;
 use crate::audit::{Event, Kind, Outcome, ParamHasher, Record, Verdict};
@@ -96,7 +97,7 @@ fn add(folder: &Path, first: u64, records: &[u16], new: bool, readers: &Arc<Reci
         let seq = first + n as u64;
         let mut json = Vec::new();
         record(seq, *of).write(&mut json).unwrap();
-        pen.line(&mut lines, &json, seq).unwrap();
+        pen.line(&mut lines, Draft::Json(&json), seq).unwrap();
     }
     let path =
         if new { folder.join(format!("segment-{first:020}.jsonl")) } else { list(folder).unwrap().pop().unwrap() };

@@ -43,7 +43,7 @@ impl Learner {
     }
 
     /// The numbers of the pieces that a record is made of; false when it has parts that are none.
-    pub(super) fn find(&mut self, parts: &Parts, numbers: &mut Vec<usize>) -> bool {
+    pub(super) fn find(&mut self, parts: Parts<'_>, numbers: &mut Vec<usize>) -> bool {
         numbers.clear();
         let (mut all, mut often) = (true, true);
         for (text, _) in parts.each() {

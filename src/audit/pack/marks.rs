@@ -139,6 +139,16 @@ pub(super) fn head(json: &[u8]) -> Option<([u8; 20], &[u8])> {
     Some((head, rest.strip_prefix(b"\"")?))
 }
 
+/// The same for a record that is not written yet. `None` for one whose time and id do not belong together.
+pub(super) fn head_of(time: jiff::Timestamp, id: &uuid::Uuid) -> Option<[u8; 20]> {
+    let nanos = i64::try_from(time.as_nanosecond()).ok()?;
+    let difference = i32::try_from(nanos.checked_sub(milliseconds(id.as_bytes()).checked_mul(1_000_000)?)?).ok()?;
+    let mut head = [0; 20];
+    head[..16].copy_from_slice(id.as_bytes());
+    head[16..].copy_from_slice(&difference.to_be_bytes());
+    Some(head)
+}
+
 /// The bytes of an id, in its one spelling.
 fn uuid(text: &[u8; 36]) -> Option<[u8; 16]> {
     let (mut digits, mut at) = ([0; 32], 0);

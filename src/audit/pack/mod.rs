@@ -13,9 +13,10 @@ mod skeleton;
 use std::io;
 use std::sync::Arc;
 
+use super::batch::Draft;
 use learn::Learner;
 use marks::push_number;
-use parts::Parts;
+pub(super) use parts::{Cuts, Parts, take};
 pub(super) use pieces::Pieces;
 use skeleton::{Shrinker, Stretcher};
 
@@ -28,42 +29,43 @@ pub(super) const PIECES: u8 = 2;
 
 /// Packs one record after the other in buffers of its own, and learns from them.
 pub(super) struct Packer {
-    parts: Parts,
     learner: Learner,
     numbers: Vec<usize>,
     shrinker: Shrinker,
-    /// Whether the last record could be taken apart.
-    apart: bool,
+    json: Vec<u8>,
 }
 
 impl Packer {
     pub(super) fn new() -> io::Result<Self> {
-        let (parts, learner) = (Parts::default(), Learner::default());
-        Ok(Self { parts, learner, numbers: Vec::new(), shrinker: Shrinker::new()?, apart: false })
+        let (learner, shrinker) = (Learner::default(), Shrinker::new()?);
+        Ok(Self { learner, numbers: Vec::new(), shrinker, json: Vec::new() })
     }
 
     /// Appends the packed record, and says how it is packed.
-    pub(super) fn pack(&mut self, json: &[u8], out: &mut Vec<u8>) -> io::Result<u8> {
+    pub(super) fn pack(&mut self, draft: Draft<'_>, out: &mut Vec<u8>) -> io::Result<u8> {
+        let Self { learner, numbers, shrinker, json } = self;
+        let json = match draft {
+            Draft::Json(json) => json,
+            Draft::Apart(parts) if learner.find(parts, numbers) => {
+                for ((_, bytes), number) in parts.each().zip(numbers) {
+                    push_number(out, *number as u64);
+                    out.extend_from_slice(bytes);
+                }
+                return Ok(PIECES);
+            }
+            Draft::Apart(parts) => {
+                json.clear();
+                parts.push_json(json);
+                json
+            }
+        };
         // JSON has no bytes that could be marks; what is no JSON stays as it is.
         let unmarked = json.iter().copied().fold(u8::MAX, u8::min) >= b' ';
-        self.apart = unmarked && self.parts.take(json).is_some();
-        if self.apart && self.learner.find(&self.parts, &mut self.numbers) {
-            for ((_, bytes), number) in self.parts.each().zip(&self.numbers) {
-                push_number(out, *number as u64);
-                out.extend_from_slice(bytes);
-            }
-            return Ok(PIECES);
-        }
-        if unmarked && self.shrinker.push(json, out)? {
+        if unmarked && shrinker.push(json, out)? {
             return Ok(COMPRESSED);
         }
         out.extend_from_slice(json);
         Ok(AS_IS)
-    }
-
-    /// Whether the last record is that of a call that had no intent, where that was seen on the way.
-    pub(super) fn was_read(&self) -> Option<bool> {
-        self.apart.then(|| self.parts.is_read())
     }
 
     /// The pieces of the present key file.
