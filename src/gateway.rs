@@ -3,10 +3,10 @@
 mod second;
 
 use std::borrow::Cow;
-use std::io::Write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tower::Service as _;
 
-use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, RECEIPT_HEADER, Record, Verdict};
+use crate::audit::{Event, Http, Kind, Log, ParamHasher, Pending, Proof, RECEIPT_HEADER, Record, Verdict, push_number};
 use crate::config::Config;
 use crate::entry::{Entry, Gone, Peer, once};
 use crate::limit::Left;
@@ -338,11 +338,14 @@ fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
     let headers = &mut reply.head_mut().headers;
     headers.insert(POLICY, left.policy);
     // A short word and two numbers.
-    let mut now = [0; 80];
-    let mut room = &mut now[..];
-    let written = write!(room, "\"{}\";r={};t={reset}", left.level.policy(), left.calls);
-    let length = 80 - room.len();
-    if let (Ok(()), Ok(now)) = (written, HeaderValue::from_bytes(&now[..length])) {
+    let mut now = String::with_capacity(64);
+    now.push('"');
+    now.push_str(left.level.policy());
+    now.push_str("\";r=");
+    push_number(&mut now, left.calls.into());
+    now.push_str(";t=");
+    push_number(&mut now, reset);
+    if let Ok(now) = HeaderValue::from_maybe_shared(Bytes::from(now)) {
         headers.insert(NOW, once(now));
     }
 }

@@ -58,7 +58,7 @@ pub use hash::{KeyedHash, ParamHasher};
 pub use opener::{Opener, Shut};
 pub use reader::{Follow, ReadError};
 pub use receipt::{Pending, Receipt};
-pub use receipt_text::{RECEIPT, RECEIPT_HEADER};
+pub use receipt_text::{RECEIPT, RECEIPT_HEADER, push_number};
 pub use recipients::{Identity, IdentityError, Recipients};
 pub use record::{EnvelopeFacts, Event, Http, Kind, Outcome, Proof, Record, Steps, TlsFacts, TlsText, Verdict};
 pub use recover::{Recovered, Torn, open, open_from};

@@ -3,12 +3,11 @@
 //! `ORIGIN INDEX LEAF [SIGNATURE]`, one line that fits any log. The signature is that of the signed note whose text is
 //! `keygate-receipt/v1`, origin, index and leaf, a line each; its first line keeps it from being read as a checkpoint.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderName;
 
+use super::line::digits;
 use super::tree::Hash;
 use super::tree::note::{SigningKey, VerifierKey};
 
@@ -26,16 +25,24 @@ fn statement(origin: &str, index: u64, leaf: &str) -> String {
 pub(super) fn write(key: &SigningKey, index: u64, leaf: &Hash, signed: bool) -> String {
     let origin = key.verifier().name();
     let mut text = String::with_capacity(192);
-    // To write to memory does not fail.
-    let _ = write!(text, "{origin} {index} ");
+    text.push_str(origin);
+    text.push(' ');
+    push_number(&mut text, index);
+    text.push(' ');
     let from = text.len();
-    STANDARD.encode_string(leaf, &mut text);
+    base64_simd::STANDARD.encode_append(leaf, &mut text);
     if signed {
         let signature = key.signature_text(&statement(origin, index, &text[from..]));
         text.push(' ');
         text.push_str(&signature);
     }
     text
+}
+
+/// Appends a number in decimal digits.
+pub fn push_number(text: &mut String, number: u64) {
+    let (digits, at) = digits(number);
+    text.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
 }
 
 /// A receipt that somebody kept.

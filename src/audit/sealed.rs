@@ -227,8 +227,8 @@ struct Block {
 }
 
 impl Block {
-    fn push(&mut self, line: &[u8]) -> Option<()> {
-        let parsed = Line::parse(line)?;
+    /// A line, and what it was found to be.
+    fn push(&mut self, line: &[u8], parsed: &Line<'_>) -> Option<()> {
         // Behind it stand the number and the entry, which follow from the others.
         let number = b",\"seq\":".len() + parsed.seq.checked_ilog10().map_or(1, |log| log as usize + 1);
         if let Some(text) = box_of(line) {
@@ -264,9 +264,15 @@ impl Block {
         bytes.extend_from_slice(&frame);
         bytes.extend_from_slice(&self.boxes);
         bytes.extend_from_slice(&self.entries);
-        let mut lines = Vec::with_capacity(self.lines.len());
-        let again = each_in(&bytes, first, |item| item.push_line(&mut lines));
-        if again.is_none() || lines != self.lines {
+        let (mut rest, mut line, mut same) = (&self.lines[..], Vec::new(), true);
+        let again = each_in(&bytes, first, |item| {
+            line.clear();
+            item.push_line(&mut line);
+            let (before, behind) = rest.split_at_checked(line.len()).unwrap_or_default();
+            same &= before == line;
+            rest = behind;
+        });
+        if again.is_none() || !same || !rest.is_empty() {
             return Err(unfit("its lines do not come out as they were"));
         }
         let hash = sha256(&bytes);
@@ -320,8 +326,9 @@ fn write(segment: &Path, file: &mut File) -> io::Result<()> {
         let (first, mut block) = (seq, Block::default());
         while (block.records as usize) < RECORDS && lines.next(&mut line)? {
             let text = line.strip_suffix(b"\n").ok_or_else(|| unfit("its last line is not whole"))?;
-            Line::parse(text).filter(|line| line.seq == seq).ok_or_else(|| unfit("a line is no record"))?;
-            block.push(text).ok_or_else(|| unfit("a line has another form"))?;
+            let parsed =
+                Line::parse(text).filter(|line| line.seq == seq).ok_or_else(|| unfit("a line is no record"))?;
+            block.push(text, &parsed).ok_or_else(|| unfit("a line has another form"))?;
             seq += 1;
         }
         if block.records == 0 {

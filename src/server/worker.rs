@@ -19,6 +19,7 @@ use crate::descriptors::ran_out;
 use crate::entry::{Abandoned, Peer};
 use crate::gateway::{Gateway, note_event};
 use crate::metrics::Open;
+use crate::upstream;
 
 /// Between two tries to accept when the system is out of descriptors or memory.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -73,6 +74,7 @@ impl Worker {
     async fn serve(&self, listener: TcpListener, running: mpsc::Sender<()>, mut ended: mpsc::Receiver<()>) {
         let mut stop = self.stop.clone();
         tokio::spawn(self.gateway.shared().log.clone().attend());
+        tokio::spawn(upstream::watch());
         let calls = Calls::new(self.gateway.clone(), self.settings.in_flight.clone(), running.clone());
         loop {
             let accepted = tokio::select! {

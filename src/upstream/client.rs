@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::h1::{self, Exchange, Link};
 use super::h2::{Filling, Kept, Shared, Waiting};
+use super::late;
 use super::pool::{Pool, Sender};
 use super::upload::Progress;
 use super::{Connector, Inbound, InboundBody, Request, Upload, UpstreamError};
@@ -217,11 +218,11 @@ impl Client {
         let bytes = || progress.as_ref().map_or(0, |progress| progress.bytes());
         let mut seen = bytes();
         loop {
-            match timeout_at(deadline.min(Instant::now() + limit), &mut sending).await {
-                Ok(result) => return Ok(result),
-                Err(_) if Instant::now() >= deadline => return Err(self.too_long()),
-                Err(_) if bytes() > seen => seen = bytes(),
-                Err(_) => return Err(UpstreamError::HeadTimeout(limit)),
+            match late::until(deadline.min(Instant::now() + limit), &mut sending).await {
+                Some(result) => return Ok(result),
+                None if Instant::now() >= deadline => return Err(self.too_long()),
+                None if bytes() > seen => seen = bytes(),
+                None => return Err(UpstreamError::HeadTimeout(limit)),
             }
         }
     }
