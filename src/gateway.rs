@@ -69,7 +69,7 @@ pub struct Upstream {
     pub service: Service,
 }
 
-/// A call that may be made, and what is needed to make it.
+/// A call that may be made, and what is needed to make it. Boxed: it is handed on, and each hand would hold room for it.
 struct Decided {
     upstream: usize,
     effect: Effect,
@@ -126,24 +126,25 @@ impl Gateway {
         entry
     }
 
-    async fn serve(&self, entry: &mut Entry, decided: Decided) -> Result<Reply, Refusal> {
-        let Decided { upstream, effect, outbound, body, mut injected } = decided;
-        if effect == Effect::Write {
-            entry.intend().await?;
+    async fn serve(&self, entry: &mut Entry, decided: Box<Decided>) -> Result<Reply, Refusal> {
+        if decided.effect == Effect::Write {
+            // Boxed, here and below: what few calls do need not have its room in all of them.
+            Box::pin(entry.intend()).await?;
         }
+        let Decided { upstream, outbound, body, mut injected, .. } = *decided;
         let first = self.forward(entry, upstream, outbound, body).await?;
-        let (inbound, times) = match injected.second.take() {
+        let (mut inbound, times) = match injected.second.take() {
             None => first,
-            Some(second) => self.judge_key(entry, upstream, &mut injected, *second, first).await?,
+            Some(second) => Box::pin(self.judge_key(entry, upstream, &mut injected, *second, first)).await?,
         };
-        let mut reply = take_in(inbound, &injected, times, entry).await?;
+        let mut reply = take_in(&mut inbound, &injected, times, entry).await?;
         say_what_is_left(&mut reply, injected.left);
         Ok(reply)
     }
 
     /// Who calls, what, may it, how often, with which key: all by the configuration in force at this moment. Nothing here
     /// waits, and nothing after it asks again.
-    fn decide(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Decided, Refusal> {
+    fn decide(&self, entry: &mut Entry, request: Request<Incoming>) -> Result<Box<Decided>, Refusal> {
         self.shared.log.ensure_open()?;
         let (mut head, body) = request.into_parts();
         let (arrival, has_body) = (head.extensions.remove::<Arc<Arrival>>(), !body.is_end_stream());
@@ -179,7 +180,7 @@ impl Gateway {
         allowed(entry, &injected, &self.upstreams[to.upstream].name);
         entry.step(|s| &mut s.decide);
         let body = Upload::new(body, self.shared.upload, arrival);
-        Ok(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, body, injected })
+        Ok(Box::new(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, body, injected }))
     }
 
     fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit, now: Timestamp) -> Destination<'a> {
@@ -188,26 +189,28 @@ impl Gateway {
         Destination { upstream, base_path, host, slots: policy.slots(), now, repeatable: false }
     }
 
-    /// Sends the call, and waits for the head of its reply.
-    async fn forward(
-        &self,
-        entry: &mut Entry,
+    /// Sends the call, and waits for the head of its reply. What is sent is handed over before anything is waited for.
+    fn forward<'a>(
+        &'a self,
+        entry: &'a mut Entry,
         upstream: usize,
         outbound: Outbound,
         body: Upload,
-    ) -> Result<(Inbound, BodyTimes), UpstreamError> {
+    ) -> impl Future<Output = Result<(Inbound, BodyTimes), UpstreamError>> + Send + 'a {
         let Upstream { times, service, .. } = &self.upstreams[upstream];
         let progress = body.progress();
         let deadline = Instant::from_std(entry.last_step()) + times.total;
-        let request = upstream::Request { parts: outbound.into_parts(), body, deadline };
-        let sent = (&mut &*service).call(request).await;
-        entry.record.bytes_in = progress.as_ref().map_or(0, |progress| progress.bytes());
-        entry.step(|s| &mut s.upstream);
-        // When the client's own body was the trouble, that is the reason to give.
-        let trouble = |why| progress.and_then(|p| Upload::trouble(&p, self.shared.upload)).unwrap_or(why);
-        let inbound = sent.map_err(trouble)?;
-        entry.record.upstream_status = Some(inbound.head.status.as_u16());
-        Ok((inbound, BodyTimes { pause: times.body, deadline, total: times.total }))
+        let sent = (&mut &*service).call(upstream::Request { parts: outbound.into_parts(), body, deadline });
+        async move {
+            let sent = sent.await;
+            entry.record.bytes_in = progress.as_ref().map_or(0, |progress| progress.bytes());
+            entry.step(|s| &mut s.upstream);
+            // When the client's own body was the trouble, that is the reason to give.
+            let trouble = |why| progress.and_then(|p| Upload::trouble(&p, self.shared.upload)).unwrap_or(why);
+            let inbound = sent.map_err(trouble)?;
+            entry.record.upstream_status = Some(inbound.head.status.as_u16());
+            Ok((inbound, BodyTimes { pause: times.body, deadline, total: times.total }))
+        }
     }
 
     /// What the call means, without what it says about people.

@@ -6,7 +6,7 @@
 use std::alloc::Layout;
 use std::cell::Cell;
 
-/// What every block is aligned to, and how far sizes are apart up to …
+/// What blocks are aligned to, and how far sizes are apart up to …
 const ALIGN: usize = 16;
 const SMALL: usize = 1024;
 /// … how far above it, up to …
@@ -17,7 +17,10 @@ const STRIDE: usize = 1024;
 pub(super) const LARGEST: usize = 16 * 1024;
 const MIDDLES: usize = SMALL / ALIGN;
 const LARGES: usize = MIDDLES + (MIDDLE - SMALL) / STEP;
-pub(super) const CLASSES: usize = LARGES + (LARGEST - MIDDLE) / STRIDE;
+const WIDES: usize = LARGES + (LARGEST - MIDDLE) / STRIDE;
+/// Some are aligned to this, up to the same size in the middle: the runtime's tasks.
+const WIDE: usize = 128;
+pub(super) const CLASSES: usize = WIDES + MIDDLE / STEP;
 /// So many blocks of a class are held at most, and …
 pub(super) const MOST: usize = 64;
 /// … so many bytes.
@@ -33,9 +36,9 @@ pub(super) struct Held {
 /// The class of blocks with such a layout, if they are held.
 #[inline]
 pub(super) fn class_of(layout: Layout) -> Option<usize> {
-    let size = layout.size();
-    if size == 0 || size > LARGEST || layout.align() > ALIGN {
-        return None;
+    let (size, align) = (layout.size(), layout.align());
+    if size == 0 || size > LARGEST || align > ALIGN {
+        return (size > 0 && size <= MIDDLE && align > ALIGN && align <= WIDE).then(|| WIDES + (size - 1) / STEP);
     }
     Some(if size <= SMALL {
         (size - 1) / ALIGN
@@ -49,13 +52,14 @@ pub(super) fn class_of(layout: Layout) -> Option<usize> {
 /// What all blocks of a class are allocated with, on whatever thread.
 #[inline]
 pub(super) fn layout_of(class: usize) -> Layout {
-    let size = match class {
-        ..MIDDLES => (class + 1) * ALIGN,
-        MIDDLES..LARGES => SMALL + (class - MIDDLES + 1) * STEP,
-        _ => MIDDLE + (class - LARGES + 1) * STRIDE,
+    let (size, align) = match class {
+        ..MIDDLES => ((class + 1) * ALIGN, ALIGN),
+        MIDDLES..LARGES => (SMALL + (class - MIDDLES + 1) * STEP, ALIGN),
+        LARGES..WIDES => (MIDDLE + (class - LARGES + 1) * STRIDE, ALIGN),
+        _ => ((class - WIDES + 1) * STEP, WIDE),
     };
     // SAFETY: a small size, and a power of two.
-    unsafe { Layout::from_size_align_unchecked(size, ALIGN) }
+    unsafe { Layout::from_size_align_unchecked(size, align) }
 }
 
 #[expect(clippy::cast_ptr_alignment, reason = "every block of a class is aligned to more than a pointer")]

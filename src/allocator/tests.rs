@@ -117,10 +117,16 @@ fn every_size_has_a_class_that_is_large_enough_and_sizes_that_differ_little_shar
         let over = layout_of(class).size() - size;
         assert!(layout_of(class).align() == 16 && over < (size / 4).max(16), "{size}: {class}");
     }
-    assert_eq!(before, CLASSES - 1);
+    for (size, align) in [(1, 32), (64, 32), (256, 128), (257, 128), (4096, 64)] {
+        let class = class_of(Layout::from_size_align(size, align).unwrap()).unwrap();
+        let wide = layout_of(class);
+        assert!(class > before && wide.align() == 128 && wide.size() >= size && wide.size() - size < 256, "{size}");
+    }
+    assert_eq!(class_of(Layout::from_size_align(4096, 128).unwrap()), Some(CLASSES - 1));
+    assert_eq!(class_of(Layout::from_size_align(4097, 128).unwrap()), None);
     assert_eq!(class_of(layout(LARGEST + 1)), None);
     assert_eq!(class_of(layout(0)), None);
-    assert_eq!(class_of(Layout::from_size_align(64, 32).unwrap()), None, "more than every block is aligned to");
+    assert_eq!(class_of(Layout::from_size_align(64, 256).unwrap()), None, "more than any block is aligned to");
 }
 
 #[test]

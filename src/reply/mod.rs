@@ -99,7 +99,8 @@ pub async fn respond(mut reply: Reply, mut entry: Box<Entry>) -> http::Response<
     entry.record.status = Some(reply.head.status.as_u16());
     match reply.content {
         Content::Stream(source) => {
-            match entry.begin_reply().await {
+            // Boxed: a small reply need not carry the room for it.
+            match Box::pin(entry.begin_reply()).await {
                 Ok(receipt) => drop(receipt.map(|text| reply.head.headers.insert(RECEIPT_HEADER, text))),
                 Err(closed) => {
                     let response = unrecorded(&mut entry, closed);

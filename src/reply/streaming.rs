@@ -12,14 +12,14 @@ use super::{BodyTimes, Sealed};
 use crate::audit::{Outcome, Pending, RECEIPT_HEADER};
 use crate::body::{Hold, Scrub};
 use crate::entry::Entry;
-use crate::upstream::{Inbound, UpstreamError};
+use crate::upstream::{InboundBody, UpstreamError};
 
 /// A reply body as it streams in.
 pub(super) struct Source {
     /// What was read of it already.
     pub(super) start: Bytes,
-    /// The rest, and the connection it comes on.
-    pub(super) inbound: Inbound,
+    /// The rest.
+    pub(super) body: InboundBody,
     /// Cuts the key out.
     pub(super) scrub: Scrub,
     /// Time limits.
@@ -99,7 +99,7 @@ impl Streaming {
             return self.emit(bytes);
         }
         loop {
-            match Pin::new(&mut self.source.inbound.body).poll_frame(cx) {
+            match Pin::new(&mut self.source.body).poll_frame(cx) {
                 Poll::Pending => return self.pause(cx),
                 Poll::Ready(Some(Err(error))) => return self.cut(&UpstreamError::Broken(error)),
                 // While the client is the slow one, there is always something to read: the clock is looked at all the same.

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ use super::{BodyTimes, Reply};
 use crate::audit::EnvelopeFacts;
 use crate::body::{Scrub, Scrubber};
 use crate::entry::Entry;
-use crate::upstream::{Inbound, UpstreamError};
+use crate::upstream::{Inbound, InboundBody, UpstreamError};
 use crate::vault::inject::{Injected, end_hop_by_hop, take_out};
 
 /// Replies up to this size are read whole before they are sent, bytes.
@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_millis(20);
 
 /// Takes an upstream's reply in: the real key is cut out, an encoded reply is refused, hop-by-hop headers end here.
 pub async fn take_in(
-    mut inbound: Inbound,
+    inbound: &mut Inbound,
     injected: &Injected,
     times: BodyTimes,
     entry: &mut Entry,
@@ -47,10 +47,11 @@ pub async fn take_in(
     end_hop_by_hop(&mut head.headers);
     // What the gate says of itself is said by nobody else.
     take_out(&mut head.headers, |name| name.as_str().starts_with("keygate-"));
-    let (start, ended) = gather(&mut inbound, times).await?;
+    let (start, ended) = gather(inbound, times).await?;
     if !ended {
         let scrub = Scrub::new(injected.scrubber.clone());
-        return Ok(Reply { head, content: super::Content::Stream(Box::new(Source { start, inbound, scrub, times })) });
+        let body = std::mem::replace(&mut inbound.body, InboundBody::Whole(Full::default()));
+        return Ok(Reply { head, content: super::Content::Stream(Box::new(Source { start, body, scrub, times })) });
     }
     let (body, scrubbed) = injected.scrubber.whole(start);
     entry.scrubbed(scrubbed);
@@ -101,7 +102,8 @@ async fn gather(inbound: &mut Inbound, times: BodyTimes) -> Result<(Bytes, bool)
             Ok(frame)
         } else {
             let until = *until.get_or_insert_with(|| times.deadline.min(Instant::now() + grace));
-            timeout_at(until, inbound.body.frame()).await
+            // Boxed: most replies are at hand.
+            Box::pin(timeout_at(until, inbound.body.frame())).await
         };
         let data = match frame {
             Err(_) if known.is_some() => return Err(times.late()),

@@ -4,14 +4,15 @@
 //! hyper spawns each stream through the executor that it is given; this one watches the stream from there, and resets it
 //! by letting it go. A timer runs only while a stream waits for its client.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::rt::Executor;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::seat::Cut;
@@ -71,37 +72,50 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let flow = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         match flow {
-            Some(flow) => drop(tokio::spawn(watched(stream, flow, self.0.clone()))),
+            Some(flow) => drop(tokio::spawn(Watched { stream, flow, wait: None, ours: self.0.clone() })),
             None => drop(tokio::spawn(stream)),
         }
     }
 }
 
-async fn watched(stream: impl Future<Output = ()>, flow: Arc<Flow>, ours: Arc<Inner>) {
-    let late = {
-        let mut stream = pin!(stream);
-        let mut wait: Option<Box<Wait>> = None;
-        poll_fn(|cx| {
-            if stream.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            if !flow.waits.load(Relaxed) {
-                wait = None;
-                return Poll::Pending;
-            }
-            let handed = flow.handed.load(Relaxed);
-            wait.get_or_insert_with(|| Box::new(Wait::new(&ours.times, handed))).poll(cx, handed).map(Some)
-        })
-        .await
-    };
-    if let Some(late) = late {
+pin_project! {
+    /// A stream that is held to its pace. Written out: an `async` block would hold the stream twice, and move it once more.
+    struct Watched<F> {
+        #[pin]
+        stream: F,
+        flow: Arc<Flow>,
+        wait: Option<Box<Wait>>,
+        ours: Arc<Inner>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.stream.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !this.flow.waits.load(Relaxed) {
+            *this.wait = None;
+            return Poll::Pending;
+        }
+        let handed = this.flow.handed.load(Relaxed);
+        let wait = this.wait.get_or_insert_with(|| Box::new(Wait::new(&this.ours.times, handed)));
+        wait.poll(cx, handed).map(|late| this.ours.tell(late))
+    }
+}
+
+impl Inner {
+    fn tell(&self, late: Late) {
         let cut = match late {
             Late::Stalled => Cut::Stalled,
             Late::TooSlow => Cut::TooSlow,
         };
-        if !ours.told.swap(true, Relaxed) {
+        if !self.told.swap(true, Relaxed) {
             let detail = "a stream of HTTP/2, the first of this connection's";
-            ours.gateway.note_connection(&ours.peer, cut.code(), Some(detail.to_owned()));
+            self.gateway.note_connection(&self.peer, cut.code(), Some(detail.to_owned()));
         }
     }
 }
