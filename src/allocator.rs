@@ -7,12 +7,15 @@
 
 #![allow(unsafe_code, reason = "an allocator cannot be wrapped without it")]
 
+mod code;
 mod held;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, compiler_fence};
 
+pub use code::let_go_of_code;
 use held::{Held, class_of, layout_of};
 
 thread_local! {
@@ -23,9 +26,22 @@ thread_local! {
     static HELD: Held = const { Held::new() };
 }
 
-/// For a thread through whose freed memory no key passes: it stops wiping.
-pub fn spare_this_thread() {
+/// For a thread through whose freed memory no key passes: it stops wiping, and keeps at hand what it frees, until what this
+/// returns is dropped.
+#[must_use = "the thread is spared for as long as it lives"]
+pub fn spare_this_thread() -> Spared {
     SPARED.set(true);
+    Spared(PhantomData)
+}
+
+/// A thread that is spared.
+pub struct Spared(PhantomData<*const ()>);
+
+impl Drop for Spared {
+    fn drop(&mut self) {
+        SPARED.set(false);
+        HELD.with(Held::let_go);
+    }
 }
 
 /// Runs this with wiping, on whatever thread.

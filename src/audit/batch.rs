@@ -43,7 +43,7 @@ impl Batch {
 
     /// Bytes that they take.
     pub(super) fn size(&self) -> usize {
-        self.texts.len() + self.bytes.len()
+        self.texts.len() + self.bytes.len() + self.ends.len() * size_of::<End>()
     }
 
     /// Appends a record; `apart` where it will be packed. Nothing is left of one that cannot be written.

@@ -64,7 +64,7 @@ impl Drop for Caretaker {
 
 fn look_after(directory: &Path, log: &Log, retention: Retention, ordered: &Receiver<()>) {
     // Lines as they stand in the log alone.
-    allocator::spare_this_thread();
+    let _spared = allocator::spare_this_thread();
     let (mut told, mut unfit) = (String::new(), BTreeSet::new());
     while matches!(ordered.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
         let looked = record_erasure(directory, log)

@@ -262,7 +262,7 @@ fn write(shared: &Shared, mut sink: Box<dyn Sink>, mut resume: Resume, mut again
         }
     }
     // No key of a vault comes here, and the log's own keys are wiped where they are used.
-    allocator::spare_this_thread();
+    let _spared = allocator::spare_this_thread();
     let gone = Trouble { why: "its writer is gone".into() };
     let mut ending = Ending(shared, Closed::Broken(gone));
     loop {

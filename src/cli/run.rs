@@ -57,6 +57,7 @@ pub fn run(args: &Run, path: &Path) -> Result<(), Failure> {
     output::result(&format!("ready {}\n", base_url(&config, gate.address(), None)))?;
     // What the start has read and opened; this thread waits from here on.
     allocator::give_back();
+    allocator::let_go_of_code();
     gate.run_until_signal()
 }
 

@@ -230,6 +230,8 @@ impl Connection {
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(256 * 1024)
+            .keep_alive_interval(self.settings.ping)
+            .keep_alive_timeout(self.settings.ping)
             .serve_connection(TokioIo::new(stream), self.service(peer, Some(streams)));
         Box::pin(connection)
     }

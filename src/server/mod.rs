@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{Semaphore, watch};
 
 use self::seats::Seats;
@@ -50,6 +50,7 @@ pub struct Settings {
     /// All connections, over all workers.
     seats: Arc<Seats>,
     /// Between two signs of life of an HTTP/2 client whose calls are under way.
+    ping: Duration,
     /// Time that calls under way get when the gate stops.
     pub drain_timeout: Duration,
 }
@@ -74,23 +75,15 @@ pub fn listen(listen: &Listen, workers: usize) -> io::Result<(SocketAddr, Vec<st
         let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
-        // Connections inherit these. What a client does not read must not pile up in the kernel, where nobody sees it move; what
-        // the kernel holds when a client has vanished is given up in the same time as what the gate holds; and one that has
-        // vanished while nothing was on its way is asked for: a call may wait for its upstream, or it was said to be idle for long.
+        // Connections inherit both. What a client does not read must not pile up in the kernel, where nobody sees it move;
+        // and what the kernel holds when a client has vanished is given up in the same time as what the gate holds.
         socket.set_tcp_notsent_lowat(UNSENT)?;
         socket.set_tcp_user_timeout(Some(listen.send_timeout))?;
-        socket.set_tcp_keepalive(&asked_for(listen.send_timeout))?;
         socket.listen(4096)?;
         socket.set_nonblocking(true)?;
         listeners.push(socket.into());
     }
     Ok((address, listeners))
-}
-
-/// After such a silence the kernel asks, and three times as often from then on; after another one the client is gone.
-fn asked_for(silence: Duration) -> TcpKeepalive {
-    let second = Duration::from_secs(1);
-    TcpKeepalive::new().with_time(silence.max(second)).with_interval((silence / 3).max(second)).with_retries(3)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -108,6 +101,7 @@ impl Settings {
             max_head: listen.max_head,
             in_flight: Arc::new(Semaphore::new(listen.max_in_flight as usize)),
             seats: Arc::new(Seats::new(listen, slots, workers)),
+            ping: listen.send_timeout,
             drain_timeout: listen.drain_timeout,
         }
     }
@@ -137,7 +131,7 @@ impl Server {
             let worker = worker::Worker::new(n, Arc::new(gateway()), settings.clone(), stopped.clone());
             let thread = std::thread::Builder::new().name(format!("worker-{n}"));
             workers.push(thread.spawn(move || {
-                allocator::spare_this_thread();
+                let _spared = allocator::spare_this_thread();
                 runtime.block_on(worker.run(listener));
             })?);
         }

@@ -72,7 +72,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let flow = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         match flow {
-            Some(flow) => drop(tokio::spawn(Watched { stream, flow, wait: None, ours: self.0.clone() })),
+            Some(flow) => drop(tokio::spawn(Watched { stream: Some(stream), flow, wait: None, ours: self.0.clone() })),
             None => drop(tokio::spawn(stream)),
         }
     }
@@ -82,7 +82,7 @@ pin_project! {
     /// A stream that is held to its pace. Written out: an `async` block would hold the stream twice, and move it once more.
     struct Watched<F> {
         #[pin]
-        stream: F,
+        stream: Option<F>,
         flow: Arc<Flow>,
         wait: Option<Box<Wait>>,
         ours: Arc<Inner>,
@@ -93,8 +93,9 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        if this.stream.poll(cx).is_ready() {
+        let mut this = self.project();
+        let Some(stream) = this.stream.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        if stream.poll(cx).is_ready() {
             return Poll::Ready(());
         }
         if !this.flow.waits.load(Relaxed) {
@@ -103,7 +104,11 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         }
         let handed = this.flow.handed.load(Relaxed);
         let wait = this.wait.get_or_insert_with(|| Box::new(Wait::new(&this.ours.times, handed)));
-        wait.poll(cx, handed).map(|late| this.ours.tell(late))
+        wait.poll(cx, handed).map(|late| {
+            // First, for the call's own record stands in front of the connection's.
+            this.stream.set(None);
+            this.ours.tell(late);
+        })
     }
 }
 

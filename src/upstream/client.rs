@@ -113,8 +113,8 @@ impl Client {
         UpstreamError::TotalTimeout(self.connector.times.total)
     }
 
-    /// Sends, and waits for the reply's head. While the body still moves, the upstream is not late. One timer serves both
-    /// limits: the one that ends first.
+    /// Sends, and waits for the reply's head. While the body still moves, the upstream is not late. One look serves both
+    /// limits: at the one that ends first.
     async fn attempt(
         &self,
         sender: Sender,

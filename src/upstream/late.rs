@@ -25,7 +25,8 @@ thread_local! {
 
 /// The calls of a thread.
 struct Watch {
-    /// Tells it from others: a call may end on another thread than its own.
+    /// Tells it from others: a call that ends elsewhere than it began must not give another one's place away. (Its own stays taken;
+    /// workers have one thread each, so that happens when they end.)
     number: usize,
     calls: Vec<Call>,
     free: Vec<usize>,
@@ -90,9 +91,9 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, until: Instant, waker: &Waker) -> usize {
+    fn take(&mut self, until: Instant, waker: Waker) -> usize {
         self.wake();
-        let call = Call { until, waker: Some(waker.clone()) };
+        let call = Call { until, waker: Some(waker) };
         if let Some(place) = self.free.pop() {
             self.calls[place] = call;
             return place;
@@ -114,19 +115,17 @@ struct Place {
 
 impl Place {
     fn of(until: Instant, waker: &Waker) -> Option<Self> {
+        let waker = waker.clone();
         with(|watch| Self { watch: watch.number, place: watch.take(until, waker) })
     }
 
     /// Keeps who is to be woken; false when the time is over, or nobody looks any more.
     fn keeps(&self, waker: &Waker) -> bool {
-        self.look(|watch| match &mut watch.calls[self.place].waker {
-            Some(kept) => {
-                kept.clone_from(waker);
-                true
-            }
-            None => false,
-        })
-        .unwrap_or(false)
+        let waker = waker.clone();
+        // The former one is dropped when nothing is borrowed any more: that may run anything, too.
+        let former =
+            self.look(|watch| watch.calls[self.place].waker.as_mut().map(|kept| std::mem::replace(kept, waker)));
+        former.flatten().is_some()
     }
 
     fn look<T>(&self, look: impl FnOnce(&mut Watch) -> T) -> Option<T> {

@@ -135,28 +135,6 @@ fn an_idle_connection_of_http_2_is_told_to_go_in_time_whatever_it_pings() {
     proxy.await_connections(0);
 }
 
-/// What the kernel's list of connections says of the gate's end of this one: which of its timers runs.
-#[test]
-fn a_client_that_may_have_vanished_is_asked_for_by_the_kernel() {
-    let merchant = Merchant::content();
-    let proxy = gate(&merchant, &[("send_timeout", "5s")]);
-    let tcp = TcpStream::connect(proxy.address()).unwrap();
-    let (ours, gates) = (tcp.local_addr().unwrap().port(), proxy.address().port());
-    let mut client = proxy.client("webshop").over(tcp).unwrap();
-    client.request(&orders()).must_be(200);
-    let keepalive = || {
-        let list = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let mut fields = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let end = |field: &str, port: u16| field.ends_with(&format!(":{port:04X}"));
-        let ends = fields.find(|fields| end(fields[1], gates) && end(fields[2], ours))?;
-        // Timer 2, and within how many hundredths of a second it is due.
-        let due = ends[5].strip_prefix("02:")?;
-        u32::from_str_radix(due, 16).ok()
-    };
-    let due = until("the timer", keepalive);
-    assert!(due <= 500, "asked for only in {due} hundredths of a second");
-}
-
 #[test]
 fn a_handshake_that_drips_is_cut_in_time() {
     let merchant = Merchant::content();

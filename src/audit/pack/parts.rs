@@ -88,7 +88,7 @@ pub(in crate::audit) fn take(record: &Record, texts: &mut Vec<u8>, bytes: &mut V
     let cuts = Cuts {
         intent: *kind == Kind::Intent,
         // Unless it says that there was none.
-        read: reads && micros.is_some_and(|steps| steps.intent == 0),
+        read: *kind == Kind::Call && reads && micros.is_some_and(|steps| steps.intent == 0),
         ..Cuts::default()
     };
     let from = (texts.len(), bytes.len());

@@ -67,7 +67,7 @@ impl Keeper {
         let own = inbox.clone();
         let thread = std::thread::Builder::new().name("audit-tree".into()).spawn(move || {
             // Hashes alone.
-            allocator::spare_this_thread();
+            let _spared = allocator::spare_this_thread();
             let ending = Ending(&own);
             if let Err(error) = keep(&own, store) {
                 own.lock().failed = Some((error.kind(), error.to_string()));
