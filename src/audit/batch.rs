@@ -30,6 +30,20 @@ pub(super) enum Draft<'a> {
     Apart(Parts<'a>),
 }
 
+impl<'a> Draft<'a> {
+    /// The record's JSON; where it has to be made, in `room`.
+    pub(super) fn json(self, room: &'a mut Vec<u8>) -> &'a [u8] {
+        match self {
+            Self::Json(json) => json,
+            Self::Apart(parts) => {
+                room.clear();
+                parts.push_json(room);
+                room
+            }
+        }
+    }
+}
+
 impl Batch {
     /// How many.
     pub(super) fn len(&self) -> usize {

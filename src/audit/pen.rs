@@ -16,7 +16,9 @@ pub(super) struct Pen {
     salts: Salts,
     /// Made with the first record that needs it.
     boxer: Option<Boxer>,
+    /// Whether the last record was boxed.
     boxes: bool,
+    /// Room to make JSON in.
     json: Vec<u8>,
 }
 
@@ -53,15 +55,7 @@ impl Pen {
         })?;
         *boxes = boxed;
         if !boxed {
-            let json = match draft {
-                Draft::Json(json) => json,
-                Draft::Apart(parts) => {
-                    json.clear();
-                    parts.push_json(json);
-                    json
-                }
-            };
-            return Ok(push_line(out, json, seq, &salt));
+            return Ok(push_line(out, draft.json(json), seq, &salt));
         }
         let start = out.len();
         if let Some(boxer) = boxer {

@@ -25,8 +25,8 @@ thread_local! {
 
 /// The calls of a thread.
 struct Watch {
-    /// Tells it from others: a call that ends elsewhere than it began must not give another one's place away. (Its own stays taken;
-    /// workers have one thread each, so that happens when they end.)
+    /// Tells it from others. A call that is dropped on another thread than it began on must not give another one's place away; its
+    /// own stays taken. Workers have one thread each, so none is.
     number: usize,
     calls: Vec<Call>,
     free: Vec<usize>,

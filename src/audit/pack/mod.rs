@@ -32,6 +32,7 @@ pub(super) struct Packer {
     learner: Learner,
     numbers: Vec<usize>,
     shrinker: Shrinker,
+    /// Room to make JSON in.
     json: Vec<u8>,
 }
 
@@ -44,21 +45,16 @@ impl Packer {
     /// Appends the packed record, and says how it is packed.
     pub(super) fn pack(&mut self, draft: Draft<'_>, out: &mut Vec<u8>) -> io::Result<u8> {
         let Self { learner, numbers, shrinker, json } = self;
-        let json = match draft {
-            Draft::Json(json) => json,
-            Draft::Apart(parts) if learner.find(parts, numbers) => {
-                for ((_, bytes), number) in parts.each().zip(numbers) {
-                    push_number(out, *number as u64);
-                    out.extend_from_slice(bytes);
-                }
-                return Ok(PIECES);
+        if let Draft::Apart(parts) = draft
+            && learner.find(parts, numbers)
+        {
+            for ((_, bytes), number) in parts.each().zip(numbers) {
+                push_number(out, *number as u64);
+                out.extend_from_slice(bytes);
             }
-            Draft::Apart(parts) => {
-                json.clear();
-                parts.push_json(json);
-                json
-            }
-        };
+            return Ok(PIECES);
+        }
+        let json = draft.json(json);
         // JSON has no bytes that could be marks; what is no JSON stays as it is.
         let unmarked = json.iter().copied().fold(u8::MAX, u8::min) >= b' ';
         if unmarked && shrinker.push(json, out)? {
