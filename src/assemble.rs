@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin::AdminThread;
 use crate::audit::find::Indexer;
-use crate::audit::{self, Again, Caretaker, Log, ParamHasher, Recipients, Reserve, SigningKey};
+use crate::audit::{self, Again, Caretaker, Finished, Log, ParamHasher, Recipients, Reserve, SigningKey};
 use crate::cli::report::Failure;
 use crate::cli::settings::Source;
 use crate::config::Config;
@@ -78,7 +78,7 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     let workers = workers(config);
     let (address, listeners) =
         listen(&config.listen, workers).map_err(|error| cannot_listen(config.listen.address, error))?;
-    let (log, recovered) = open_log(config)?;
+    let (log, finished, recovered) = open_log(config)?;
     let shared = shared(config, hasher, ring.clone(), log.clone());
     let admin = config.admin.as_ref().map(|admin| open_admin(&admin.socket, &shared)).transpose()?;
     let refresher = vaults::refresher(config, vault, holdings, ring, log.clone())?;
@@ -97,7 +97,7 @@ pub fn start(config: &Config, source: Option<Source>) -> Result<Gate, Failure> {
     let reloader = source.map(|source| watch(config, source, &shared, certificate)).transpose()?;
     let indexer = Indexer::start(&config.audit.directory)
         .map_err(|error| Failure::new("cannot start the thread that indexes the audit log").because(error))?;
-    let caretaker = Caretaker::start(&config.audit.directory, log.clone(), retention(&config.audit))
+    let caretaker = Caretaker::start(&config.audit.directory, log.clone(), retention(&config.audit), finished)
         .map_err(|error| Failure::new("cannot start the thread that looks after the audit log").because(error))?;
     let threads = Threads {
         reloader,
@@ -284,7 +284,7 @@ pub fn recipients(config: &crate::config::Audit) -> Result<Recipients, Failure> 
 }
 
 /// The log, and what there is to say when the gate had not stopped in good order.
-fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
+fn open_log(config: &Config) -> Result<(Log, Finished, Option<String>), Failure> {
     let directory = &config.audit.directory;
     let key = Arc::new(signing_key(&config.audit.signing_key)?);
     let recipients = Arc::new(recipients(&config.audit)?);
@@ -304,9 +304,10 @@ fn open_log(config: &Config) -> Result<(Log, Option<String>), Failure> {
     let folder = directory.clone();
     let reopen = move |kept| audit::open_from(&folder, disk, key.clone(), recipients.clone(), kept);
     let again = Again::by(Box::new(reopen), reserve, config.audit.on_failure);
+    let finished = sink.finished();
     let log = Log::start_again(Box::new(sink), resume, again)
         .map_err(|error| Failure::new("cannot start the audit log's thread").because(error))?;
-    Ok((log, (!recovered.stopped).then(|| told(&recovered))))
+    Ok((log, finished, (!recovered.stopped).then(|| told(&recovered))))
 }
 
 /// What recovery found, for the log and for people.

@@ -50,7 +50,7 @@ pub fn prune_alone(config: &Config, retention: Retention) -> Result<Option<Due>,
 }
 
 fn with_log<T>(config: &Config, what: impl FnOnce(&Log, &Runtime) -> Result<T, Failure>) -> Result<T, Failure> {
-    let (log, recovered) = open_log(config)?;
+    let (log, _, recovered) = open_log(config)?;
     let runtime = runtime()?;
     if let Some(detail) = recovered {
         runtime.block_on(note_event(&log, "recovered", detail)).map_err(|error| cannot_write().because(error))?;

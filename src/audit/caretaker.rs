@@ -13,11 +13,11 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::lines::finished;
+use super::lines;
 use super::retain::{Due, Retention, bury, clear, removed};
 use super::sealed::{seal, unseal};
-use super::segment::{is_sealed, list};
-use super::{Closed, Event, Kind, Log, Record, forget};
+use super::segment::{is_sealed, list, number};
+use super::{Closed, Event, Finished, Kind, Log, Record, forget};
 use crate::allocator;
 
 /// Between two looks.
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Seals all segments of a log but the last one, as a running gate does in the background; how many.
 pub fn seal_all(directory: &Path) -> io::Result<usize> {
-    seal_finished(directory, &mut BTreeSet::new())
+    seal_finished(directory, &Finished::default(), &mut BTreeSet::new())
 }
 
 /// The reverse, while no gate runs: for who wants to see lines.
@@ -41,13 +41,13 @@ pub struct Caretaker {
 }
 
 impl Caretaker {
-    /// Begins.
-    pub fn start(directory: &Path, log: Log, retention: Retention) -> io::Result<Self> {
+    /// Begins. `finished`: where the log's sink notes its segments.
+    pub fn start(directory: &Path, log: Log, retention: Retention, finished: Finished) -> io::Result<Self> {
         let (order, ordered) = mpsc::channel();
         let directory = directory.to_owned();
         let thread = std::thread::Builder::new()
             .name("audit-care".into())
-            .spawn(move || look_after(&directory, &log, retention, &ordered))?;
+            .spawn(move || look_after(&directory, &log, retention, &finished, &ordered))?;
         Ok(Self { order: Some(order), thread: Some(thread) })
     }
 }
@@ -62,14 +62,17 @@ impl Drop for Caretaker {
     }
 }
 
-fn look_after(directory: &Path, log: &Log, retention: Retention, ordered: &Receiver<()>) {
+fn look_after(directory: &Path, log: &Log, retention: Retention, finished: &Finished, ordered: &Receiver<()>) {
     // Lines as they stand in the log alone.
     let _spared = allocator::spare_this_thread();
     let (mut told, mut unfit) = (String::new(), BTreeSet::new());
     while matches!(ordered.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
         let looked = record_erasure(directory, log)
             .map_err(|error| ("what was forgotten cannot be put on record", error))
-            .and_then(|()| seal_finished(directory, &mut unfit).map_err(|error| ("segments cannot be sealed", error)))
+            .and_then(|()| {
+                let sealed = seal_finished(directory, finished, &mut unfit);
+                sealed.map_err(|error| ("segments cannot be sealed", error))
+            })
             .and_then(|_| {
                 let removed = remove_old(directory, log, retention, SystemTime::now());
                 removed.map_err(|error| ("old segments cannot be removed", error))
@@ -89,14 +92,14 @@ fn look_after(directory: &Path, log: &Log, retention: Retention, ordered: &Recei
 }
 
 /// Seals finished segments, the oldest first; how many. One that cannot be sealed stays as it is and is told once.
-fn seal_finished(directory: &Path, unfit: &mut BTreeSet<PathBuf>) -> io::Result<usize> {
+fn seal_finished(directory: &Path, known: &Finished, unfit: &mut BTreeSet<PathBuf>) -> io::Result<usize> {
     let segments = list(directory)?;
     let mut sealed = 0;
-    for path in finished(&segments) {
+    for path in lines::finished(&segments) {
         if unfit.contains(path) {
             continue;
         }
-        match seal(path) {
+        match seal(path, known.take(number(path))) {
             Ok(_) => sealed += 1,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(%error, path = %path.display(), "a segment stays as it is: it cannot be sealed");

@@ -11,7 +11,7 @@ use super::tree::merkle::sha256;
 use super::tree::{Hash, Leaf};
 
 /// `,"entry":"` + 44 digits of Base64 + `"}`
-const ENTRY_FIELD: usize = ENTRY.len() + BASE64 + 2;
+pub(super) const ENTRY_FIELD: usize = ENTRY.len() + BASE64 + 2;
 const ENTRY: &[u8] = b",\"entry\":\"";
 const BASE64: usize = 44;
 

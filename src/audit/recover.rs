@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::finished::Seeing;
 use super::intents::{Intents, each_line};
 use super::line::{Line, is_of_old};
 use super::pen::Pen;
@@ -102,7 +103,12 @@ pub fn open_from(
     recovered.stopped &= recovered.unsigned == 0;
     tidy(directory, segments.last(), &blank, &end, &mut recovered)?;
     let resume = Resume { next_seq: end.next_seq, pen: Pen::new(directory, recipients), tree: Some(tree) };
-    Ok((SegmentFile::new(directory, lock, disk), resume, recovered))
+    let sink = SegmentFile::new(directory, lock, disk);
+    if let Some(last) = segments.last() {
+        // Each of its lines was looked at.
+        sink.finished().note(number(last), end.seen.end());
+    }
+    Ok((sink, resume, recovered))
 }
 
 /// The newest checkpoint, which `init` made the first of.
@@ -127,6 +133,8 @@ struct End {
     length: u64,
     /// What stands behind the whole records.
     torn: Vec<u8>,
+    /// The whole records' bytes.
+    seen: Seeing,
 }
 
 fn find_end(
@@ -305,6 +313,7 @@ fn scan(
         recovered.stopped = matches!(glance(text), Some(Glance::Stopped));
         intents.see(text);
         end.whole += line.len() as u64;
+        end.seen.see(line);
         end.next_seq += 1;
         Ok(true)
     })?;

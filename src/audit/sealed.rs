@@ -4,15 +4,16 @@
 //! from it and is left out. Each block ends with its hash. No key is needed to seal. docs/audit-format.md has the form.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::boxed::{BEGINS, box_of, mark_of};
+use super::finished::{Seeing, Seen};
 use super::forget::INDEXES;
-use super::line::{Line, end_boxed, push_base64, push_decoded, push_digits, push_entry};
+use super::line::{ENTRY_FIELD, Line, end_boxed, push_base64, push_decoded, push_digits, push_entry};
 use super::lines::Lines;
 use super::picked::Front;
 use super::segment::{SEALED, number, sync_folder};
@@ -250,8 +251,9 @@ impl Block {
         Some(())
     }
 
-    /// Its bytes, if the very lines come out of them again.
-    fn bytes(&self, first: u64, compressor: &mut Compressor<'_>) -> io::Result<Vec<u8>> {
+    /// Its bytes, if the very lines come out of them again. Where their entries are known to be the right ones, those that follow
+    /// from the rest of the line are not computed for it.
+    fn bytes(&self, first: u64, known: bool, compressor: &mut Compressor<'_>) -> io::Result<Vec<u8>> {
         let frame = compressor.compress(&[&self.texts[..], &self.lengths].concat())?;
         let mut bytes = MAGIC.to_vec();
         for number in [self.texts.len(), frame.len(), self.boxes.len(), self.entries.len()] {
@@ -267,10 +269,16 @@ impl Block {
         let (mut rest, mut line, mut same) = (&self.lines[..], Vec::new(), true);
         let again = each_in(&bytes, first, |item| {
             line.clear();
-            item.push_line(&mut line);
+            let unseen = if known && matches!(item.held, Held::Box(_)) {
+                item.push_text(&mut line);
+                ENTRY_FIELD + 1
+            } else {
+                item.push_line(&mut line);
+                0
+            };
             let (before, behind) = rest.split_at_checked(line.len()).unwrap_or_default();
             same &= before == line;
-            rest = behind;
+            rest = behind.get(unseen..).unwrap_or_default();
         });
         if again.is_none() || !same || !rest.is_empty() {
             return Err(unfit("its lines do not come out as they were"));
@@ -286,12 +294,12 @@ fn unfit(what: &str) -> io::Error {
 }
 
 /// Seals a finished segment. It is written beside it, synced and put in its place; until then the other one counts. What cannot be made
-/// again from a sealed one stays as it is, and is an error.
-pub(super) fn seal(segment: &Path) -> io::Result<PathBuf> {
+/// again from a sealed one stays as it is, and is an error. `known`: what its writer wrote.
+pub(super) fn seal(segment: &Path, known: Option<Seen>) -> io::Result<PathBuf> {
     let sealed = segment.with_extension(SEALED);
     let beside = segment.with_extension("sealing");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    write(segment, &mut file).inspect_err(|_| drop(fs::remove_file(&beside)))?;
+    write(segment, known, &mut file).inspect_err(|_| drop(fs::remove_file(&beside)))?;
     // When its newest record was written, for retention.
     file.set_modified(fs::metadata(segment)?.modified()?)?;
     file.sync_all()?;
@@ -318,10 +326,23 @@ pub(super) fn unseal(sealed: &Path) -> io::Result<()> {
     sync_folder(sealed.parent().unwrap_or(Path::new(".")))
 }
 
-fn write(segment: &Path, file: &mut File) -> io::Result<()> {
+fn write(segment: &Path, known: Option<Seen>, file: &mut File) -> io::Result<()> {
+    if let Some(known) = known {
+        if write_blocks(segment, true, file)? == known {
+            return Ok(());
+        }
+        // Somebody else wrote to it.
+        file.set_len(0)?;
+        file.rewind()?;
+    }
+    write_blocks(segment, false, file).map(drop)
+}
+
+/// The bytes that it found. `known`: whether entries are taken for right.
+fn write_blocks(segment: &Path, known: bool, file: &mut File) -> io::Result<Seen> {
     let mut compressor = Compressor::new(LEVEL)?;
     let mut lines = Lines::open(segment)?;
-    let (mut line, mut seq) = (Vec::new(), number(segment));
+    let (mut line, mut seq, mut seeing) = (Vec::new(), number(segment), Seeing::default());
     loop {
         let (first, mut block) = (seq, Block::default());
         while (block.records as usize) < RECORDS && lines.next(&mut line)? {
@@ -334,7 +355,8 @@ fn write(segment: &Path, file: &mut File) -> io::Result<()> {
         if block.records == 0 {
             break;
         }
-        file.write_all(&block.bytes(first, &mut compressor)?)?;
+        seeing.see(&block.lines);
+        file.write_all(&block.bytes(first, known, &mut compressor)?)?;
     }
-    if seq == number(segment) { Err(unfit("it has no records")) } else { Ok(()) }
+    if seq == number(segment) { Err(unfit("it has no records")) } else { Ok(seeing.end()) }
 }

@@ -8,13 +8,15 @@
 //! took twice the processor time and twice as long. Zeros behind the last line are room, not records; they are cut off
 //! when the segment is closed, or at the next start.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Sink;
+use super::facts::{Facts, Id};
+use super::finished::{Finished, Seeing};
 use super::line::Line;
 use super::spare::Spare;
 use super::tree::note::SigningKey;
@@ -192,31 +194,49 @@ pub struct SegmentFile {
     spare: Spare,
     disk: Disk,
     current: Option<Segment>,
+    finished: Finished,
 }
 
 struct Segment {
+    /// The number of its first record.
+    first: u64,
     path: PathBuf,
     file: File,
+    id: Id,
     /// Bytes of records that are durable.
     length: u64,
     /// Bytes of the file: records, then zeros.
     laid_out: u64,
+    /// The records' bytes.
+    seeing: Seeing,
 }
 
 impl SegmentFile {
     /// A sink that begins a new segment with the first record. `lock` is the directory's.
     pub fn new(directory: &Path, lock: File, disk: Disk) -> Self {
-        Self { directory: directory.to_owned(), lock, spare: Spare::new(directory), disk, current: None }
+        Self {
+            directory: directory.to_owned(),
+            lock,
+            spare: Spare::new(directory),
+            disk,
+            current: None,
+            finished: Finished::default(),
+        }
+    }
+
+    /// Where it notes the segments that it has finished.
+    pub fn finished(&self) -> Finished {
+        self.finished.clone()
     }
 
     fn segment_for(&mut self, lines: &[u8]) -> io::Result<&mut Segment> {
         let full = self.current.as_ref().is_some_and(|s| s.length + lines.len() as u64 > self.disk.segment_size);
         if let Some(segment) = self.current.take_if(|_| full) {
-            segment.close()?;
+            segment.close(&self.finished)?;
         }
         if self.current.is_none() {
             // A new segment in a folder put in the place of ours would go on where nobody finds the rest.
-            still_named(&self.lock, &self.directory.join(LOCK))?;
+            still_named(Facts::of(&self.lock)?.id, &self.directory.join(LOCK))?;
             let segment = self.spare.with(|directory| Segment::create(directory, lines))?;
             self.spare.with(sync_folder)?;
             self.current = Some(segment);
@@ -228,24 +248,26 @@ impl SegmentFile {
 impl Segment {
     fn create(directory: &Path, lines: &[u8]) -> io::Result<Self> {
         let first = lines.split(|b| *b == b'\n').next().and_then(Line::parse);
-        let seq = first.ok_or_else(|| io::Error::other("a record without a number"))?.seq;
-        let path = directory.join(format!("{PREFIX}{seq:020}{SUFFIX}"));
+        let first = first.ok_or_else(|| io::Error::other("a record without a number"))?.seq;
+        let path = directory.join(format!("{PREFIX}{first:020}{SUFFIX}"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        Ok(Self { path, file, length: 0, laid_out: 0 })
+        let id = Facts::of(&file)?.id;
+        Ok(Self { first, path, file, id, length: 0, laid_out: 0, seeing: Seeing::default() })
     }
 
     fn append(&mut self, lines: &[u8], disk: Disk) -> io::Result<()> {
         // Until here nothing of ours is in doubt, so what somebody else did stays as it is, as evidence.
-        self.untouched(&self.file.metadata()?)?;
+        self.untouched(&Facts::of(&self.file)?)?;
         let length = self.length + lines.len() as u64;
         self.lay_out(length, disk.segment_size);
         let sync = || if disk.durability == Durability::Sync { self.file.sync_data() } else { Ok(()) };
         let written = self.file.write_all_at(lines, self.length).and_then(|()| sync());
         self.laid_out = self.laid_out.max(length);
         // Checked once more before anybody hears of it: a file that lost its name keeps nothing.
-        let kept = written.and_then(|()| self.untouched(&still_named(&self.file, &self.path)?));
+        let kept = written.and_then(|()| self.untouched(&still_named(self.id, &self.path)?));
         kept.inspect_err(|_| self.take_back())?;
         self.length = length;
+        self.seeing.see(lines);
         Ok(())
     }
 
@@ -270,21 +292,23 @@ impl Segment {
     }
 
     /// Whether the open file is writable and as long as we made it.
-    fn untouched(&self, open: &Metadata) -> io::Result<()> {
+    fn untouched(&self, open: &Facts) -> io::Result<()> {
         let wrong = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", self.path.display()));
         // What is open may be written whatever its mode says; but who took the right away meant it.
-        if open.mode() & 0o200 == 0 {
+        if open.mode & 0o200 == 0 {
             return Err(wrong("made read-only"));
         }
-        if open.len() == self.laid_out { Ok(()) } else { Err(wrong("written to or cut")) }
+        if open.length == self.laid_out { Ok(()) } else { Err(wrong("written to or cut")) }
     }
 
     /// Cuts the room off. The file then holds records and nothing else.
-    fn close(self) -> io::Result<()> {
+    fn close(self, finished: &Finished) -> io::Result<()> {
         if self.laid_out > self.length {
             self.file.set_len(self.length)?;
         }
-        self.file.sync_all()
+        self.file.sync_all()?;
+        finished.note(self.first, self.seeing.end());
+        Ok(())
     }
 
     /// Takes back what was written and not synced, so that nothing unacknowledged is found later.
@@ -312,18 +336,17 @@ impl Sink for SegmentFile {
 
     fn seal(&mut self) -> io::Result<()> {
         if let Some(segment) = self.current.take() {
-            segment.close()?;
+            segment.close(&self.finished)?;
         }
         self.spare.with(sync_folder)
     }
 }
 
 /// What is known of an open file, if its name still leads to it.
-fn still_named(file: &File, path: &Path) -> io::Result<Metadata> {
+fn still_named(open: Id, path: &Path) -> io::Result<Facts> {
     let gone = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", path.display()));
-    let named = std::fs::symlink_metadata(path).map_err(|_| gone("removed or renamed"))?;
-    let open = file.metadata()?;
-    if (named.dev(), named.ino()) == (open.dev(), open.ino()) { Ok(open) } else { Err(gone("replaced")) }
+    let named = Facts::named(path).map_err(|_| gone("removed or renamed"))?;
+    if named.id == open { Ok(named) } else { Err(gone("replaced")) }
 }
 
 /// Makes the names in a folder durable.

@@ -4,7 +4,13 @@ use super::*;
 
 /// A log of many segments, plain, then encrypted, then plain again, and its lines as they stood there.
 fn log_of_both(directory: &Path) -> Vec<u8> {
+    known_log_of_both(directory).0
+}
+
+/// The same, and what its writer knows of its segments.
+fn known_log_of_both(directory: &Path) -> (Vec<u8>, Finished) {
     let (sink, resume, _) = reopen(directory, 60_000).unwrap();
+    let finished = sink.finished();
     let log = Log::start(Box::new(sink), resume).unwrap();
     for n in 0..3000 {
         if n == 700 {
@@ -20,7 +26,7 @@ fn log_of_both(directory: &Path) -> Vec<u8> {
         }
     }
     log.seal().unwrap();
-    segment::list(directory).unwrap().iter().flat_map(|path| written(path)).collect()
+    (segment::list(directory).unwrap().iter().flat_map(|path| written(path)).collect(), finished)
 }
 
 fn lines_of(directory: &Path) -> Vec<u8> {
@@ -78,7 +84,7 @@ fn a_gate_goes_on_behind_sealed_segments() {
     log_of_both(&directory);
     seal_all(&directory).unwrap();
     let last = segment::list(&directory).unwrap().pop().unwrap();
-    sealed::seal(&last).unwrap();
+    sealed::seal(&last, None).unwrap();
     let (log, recovered) = log_in(&directory);
     assert!(recovered.stopped && recovered.torn.is_none() && !recovered.rebuilt, "{recovered:?}");
     wait(log.append(&record(Kind::Call))).unwrap();
@@ -102,7 +108,7 @@ fn a_crash_while_sealing_costs_nothing() {
     fs::write(first.with_extension("sealing"), b"kgs1").unwrap();
     assert!(check(&directory).complete);
     // In its place, and the one that it was made of not yet removed: that one counts.
-    sealed::seal(&first).unwrap();
+    sealed::seal(&first, None).unwrap();
     let sealed = fs::read(first.with_extension("sealed")).unwrap();
     fs::write(&first, &text).unwrap();
     fs::write(first.with_extension("sealed"), &sealed[..sealed.len() / 2]).unwrap();
@@ -123,10 +129,64 @@ fn what_cannot_be_made_again_is_not_sealed() {
     let mut text = fs::read(&first).unwrap();
     text[30] = b'\n';
     fs::write(&first, &text).unwrap();
-    assert!(sealed::seal(&first).is_err());
+    assert!(sealed::seal(&first, None).is_err());
     assert_eq!(fs::read(&first).unwrap(), text, "it was touched");
     assert!(!first.with_extension("sealed").exists() && !first.with_extension("sealing").exists());
     assert!(seal_all(&directory).unwrap() > 1, "the others are sealed all the same");
+}
+
+#[test]
+fn a_segment_as_its_writer_left_it_is_sealed_as_any_other() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (_, finished) = known_log_of_both(&directory);
+    let segments = segment::list(&directory).unwrap();
+    assert!(segments.len() > 5, "{}", segments.len());
+    // The next start looks at each line of the last one.
+    let last = segment::number(segments.last().unwrap());
+    let known = finished.take(last).unwrap();
+    let (sink, ..) = reopen(&directory, 60_000).unwrap();
+    assert_eq!(sink.finished().take(last), Some(known));
+    finished.note(last, known);
+    drop(sink);
+    for path in segments {
+        let lines = fs::read(&path).unwrap();
+        let known = finished.take(segment::number(&path));
+        assert!(known.is_some() && finished.take(segment::number(&path)).is_none(), "{}", path.display());
+        let sealed = fs::read(sealed::seal(&path, known).unwrap()).unwrap();
+        fs::write(&path, lines).unwrap();
+        assert!(fs::read(sealed::seal(&path, None).unwrap()).unwrap() == sealed, "{}", path.display());
+    }
+    assert!(check(&directory).complete);
+}
+
+#[test]
+fn a_segment_that_was_changed_since_it_was_written_is_not_sealed() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (_, finished) = known_log_of_both(&directory);
+    let boxed = segment::list(&directory).unwrap().into_iter().find(|path| {
+        let text = fs::read(path).unwrap();
+        text.starts_with(b"{\"box\":") && text.ends_with(b"\"}\n")
+    });
+    let path = boxed.unwrap();
+    let known = finished.take(segment::number(&path));
+    let sound = fs::read(&path).unwrap();
+    // Still a line in the form of one, with the entry of what stood there.
+    let mut changed = sound.clone();
+    let at = changed.len() / 2 + changed[changed.len() / 2..].iter().position(|byte| *byte == b'\n').unwrap() + 20;
+    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+    fs::write(&path, &changed).unwrap();
+    let error = sealed::seal(&path, known).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+    assert_eq!(fs::read(&path).unwrap(), changed, "it was touched");
+    assert!(!path.with_extension("sealed").exists() && !path.with_extension("sealing").exists());
+    // One that is whole is sealed, whatever was known of it.
+    fs::write(&path, &sound).unwrap();
+    let of_another = finished.take(0);
+    assert!(of_another.is_some());
+    sealed::seal(&path, of_another).unwrap();
+    assert!(check(&directory).complete);
 }
 
 #[test]
@@ -154,7 +214,7 @@ fn every_change_of_a_sealed_segment_is_found_and_the_gate_does_not_start_on_the_
         assert!(!check(&directory).intact, "cut to {cut}");
     }
     fs::write(&path, &sound).unwrap();
-    let last = sealed::seal(&segment::list(&directory).unwrap().pop().unwrap()).unwrap();
+    let last = sealed::seal(&segment::list(&directory).unwrap().pop().unwrap(), None).unwrap();
     let mut bytes = fs::read(&last).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
