@@ -223,7 +223,7 @@ impl Reserve {
 }
 
 /// Zeros from here to there.
-fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn fill(file: &File, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0; 64 * 1024];
     let mut at = from;
     while at < to {

@@ -99,7 +99,7 @@ fn seal_finished(directory: &Path, known: &Finished, unfit: &mut BTreeSet<PathBu
         if unfit.contains(path) {
             continue;
         }
-        match seal(path, known.take(number(path))) {
+        match seal(path, known.get(number(path))) {
             Ok(_) => sealed += 1,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::error!(%error, path = %path.display(), "a segment stays as it is: it cannot be sealed");
@@ -108,6 +108,7 @@ fn seal_finished(directory: &Path, known: &Finished, unfit: &mut BTreeSet<PathBu
             // A disk that is full has room some time.
             Err(error) => return Err(error),
         }
+        known.forget(number(path));
     }
     if sealed > 0 {
         // Megabytes, for some seconds of each hour.

@@ -1,8 +1,9 @@
 //! What is known of finished segments: that each boxed line's entry is the hash of its text, as long as the bytes are still the ones
-//! that the writer wrote, or that the start looked at. Whoever seals them need not hash each line again to know it.
+//! that the writer wrote, or that the start looked at. Whoever seals them need not hash each line again to know it, and hears of it when
+//! somebody else wrote to one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -10,7 +11,7 @@ use crc_fast::{CrcAlgorithm, Digest};
 #[derive(Clone, Debug, Default)]
 pub struct Finished(Arc<Mutex<BTreeMap<u64, Seen>>>);
 
-/// Bytes, told from others. Against accidents: who forges some to fit changes what the tree holds, and `audit verify` says so.
+/// Bytes, told from others. A checksum is against accidents: whoever forges a text to fit it is found out by the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     length: u64,
@@ -25,12 +26,21 @@ pub(super) struct Seeing {
 
 impl Finished {
     pub(super) fn note(&self, first: u64, seen: Seen) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(first, seen);
+        self.lock().insert(first, seen);
     }
 
-    /// What is known of a segment; it is asked for once.
-    pub(super) fn take(&self, first: u64) -> Option<Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&first)
+    /// What is known of a segment.
+    pub(super) fn get(&self, first: u64) -> Option<Seen> {
+        self.lock().get(&first).copied()
+    }
+
+    /// It will not be asked for any more.
+    pub(super) fn forget(&self, first: u64) {
+        self.lock().remove(&first);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -272,7 +272,8 @@ impl Ink for Vec<u8> {
 
 /// Whether text cannot stand in JSON as it is. Most can; what cannot is left to the library.
 pub(super) fn needs_escape(text: &str) -> bool {
-    text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    // Without a way out of the loop, many bytes are looked at together.
+    text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
 }
 
 fn kind(kind: Kind) -> &'static str {

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::finished::Seeing;
+use super::finished::{Finished, Seeing};
 use super::intents::{Intents, each_line};
 use super::line::{Line, is_of_old};
 use super::pen::Pen;
@@ -70,15 +70,16 @@ pub fn open(
     key: Arc<SigningKey>,
     recipients: Arc<Recipients>,
 ) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
-    open_from(directory, disk, key, recipients, 0)
+    open_from(directory, disk, key, recipients, Finished::default(), 0)
 }
 
-/// The same for a log that is known to have so many records at least.
+/// The same for a log that is known to have so many records at least, and of whose finished segments something is known.
 pub fn open_from(
     directory: &Path,
     disk: Disk,
     key: Arc<SigningKey>,
     recipients: Arc<Recipients>,
+    finished: Finished,
     kept: u64,
 ) -> Result<(SegmentFile, Resume, Recovered), OpenError> {
     let lock = Directory::lock(directory)?;
@@ -103,12 +104,11 @@ pub fn open_from(
     recovered.stopped &= recovered.unsigned == 0;
     tidy(directory, segments.last(), &blank, &end, &mut recovered)?;
     let resume = Resume { next_seq: end.next_seq, pen: Pen::new(directory, recipients), tree: Some(tree) };
-    let sink = SegmentFile::new(directory, lock, disk);
-    if let Some(last) = segments.last() {
+    if let Some(last) = segments.last().filter(|last| end.whole > 0 && !is_sealed(last)) {
         // Each of its lines was looked at.
-        sink.finished().note(number(last), end.seen.end());
+        finished.note(number(last), end.seen.end());
     }
-    Ok((sink, resume, recovered))
+    Ok((SegmentFile::new(directory, lock, disk, finished), resume, recovered))
 }
 
 /// The newest checkpoint, which `init` made the first of.

@@ -4,7 +4,7 @@
 //! from it and is left out. Each block ends with its hash. No key is needed to seal. docs/audit-format.md has the form.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -278,6 +278,7 @@ impl Block {
             };
             let (before, behind) = rest.split_at_checked(line.len()).unwrap_or_default();
             same &= before == line;
+            same &= behind.len() >= unseen;
             rest = behind.get(unseen..).unwrap_or_default();
         });
         if again.is_none() || !same || !rest.is_empty() {
@@ -294,7 +295,8 @@ fn unfit(what: &str) -> io::Error {
 }
 
 /// Seals a finished segment. It is written beside it, synced and put in its place; until then the other one counts. What cannot be made
-/// again from a sealed one stays as it is, and is an error. `known`: what its writer wrote.
+/// again from a sealed one stays as it is, and is an error, and so does one that is not what is
+/// known of it.
 pub(super) fn seal(segment: &Path, known: Option<Seen>) -> io::Result<PathBuf> {
     let sealed = segment.with_extension(SEALED);
     let beside = segment.with_extension("sealing");
@@ -327,19 +329,6 @@ pub(super) fn unseal(sealed: &Path) -> io::Result<()> {
 }
 
 fn write(segment: &Path, known: Option<Seen>, file: &mut File) -> io::Result<()> {
-    if let Some(known) = known {
-        if write_blocks(segment, true, file)? == known {
-            return Ok(());
-        }
-        // Somebody else wrote to it.
-        file.set_len(0)?;
-        file.rewind()?;
-    }
-    write_blocks(segment, false, file).map(drop)
-}
-
-/// The bytes that it found. `known`: whether entries are taken for right.
-fn write_blocks(segment: &Path, known: bool, file: &mut File) -> io::Result<Seen> {
     let mut compressor = Compressor::new(LEVEL)?;
     let mut lines = Lines::open(segment)?;
     let (mut line, mut seq, mut seeing) = (Vec::new(), number(segment), Seeing::default());
@@ -356,7 +345,10 @@ fn write_blocks(segment: &Path, known: bool, file: &mut File) -> io::Result<Seen
             break;
         }
         seeing.see(&block.lines);
-        file.write_all(&block.bytes(first, known, &mut compressor)?)?;
+        file.write_all(&block.bytes(first, known.is_some(), &mut compressor)?)?;
     }
-    if seq == number(segment) { Err(unfit("it has no records")) } else { Ok(seeing.end()) }
+    if known.is_some_and(|known| known != seeing.end()) {
+        return Err(unfit("it was changed since the gate wrote it"));
+    }
+    if seq == number(segment) { Err(unfit("it has no records")) } else { Ok(()) }
 }

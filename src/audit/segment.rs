@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Sink;
+use super::again::fill;
 use super::facts::{Facts, Id};
 use super::finished::{Finished, Seeing};
 use super::line::Line;
@@ -212,15 +213,16 @@ struct Segment {
 }
 
 impl SegmentFile {
-    /// A sink that begins a new segment with the first record. `lock` is the directory's.
-    pub fn new(directory: &Path, lock: File, disk: Disk) -> Self {
+    /// A sink that begins a new segment with the first record. `lock` is the directory's; `finished` is where it notes the segments
+    /// that it has finished.
+    pub fn new(directory: &Path, lock: File, disk: Disk, finished: Finished) -> Self {
         Self {
             directory: directory.to_owned(),
             lock,
             spare: Spare::new(directory),
             disk,
             current: None,
-            finished: Finished::default(),
+            finished,
         }
     }
 
@@ -278,8 +280,7 @@ impl Segment {
         if length <= self.laid_out || wanted <= length {
             return;
         }
-        let zeros = vec![0; usize::try_from(wanted - self.laid_out).unwrap_or(0)];
-        match self.file.write_all_at(&zeros, self.laid_out) {
+        match fill(&self.file, self.laid_out, wanted) {
             Ok(()) => self.laid_out = wanted,
             Err(error) => {
                 tracing::debug!(%error, path = %self.path.display(), "cannot lay out a segment ahead");
@@ -342,7 +343,7 @@ impl Sink for SegmentFile {
     }
 }
 
-/// What is known of an open file, if its name still leads to it.
+/// What a name leads to, if that is still the open file.
 fn still_named(open: Id, path: &Path) -> io::Result<Facts> {
     let gone = |what: &str| io::Error::other(format!("`{}` was {what} under the gate", path.display()));
     let named = Facts::named(path).map_err(|_| gone("removed or renamed"))?;

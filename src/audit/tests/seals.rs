@@ -144,15 +144,13 @@ fn a_segment_as_its_writer_left_it_is_sealed_as_any_other() {
     assert!(segments.len() > 5, "{}", segments.len());
     // The next start looks at each line of the last one.
     let last = segment::number(segments.last().unwrap());
-    let known = finished.take(last).unwrap();
     let (sink, ..) = reopen(&directory, 60_000).unwrap();
-    assert_eq!(sink.finished().take(last), Some(known));
-    finished.note(last, known);
+    assert!(finished.get(last).is_some() && sink.finished().get(last) == finished.get(last));
     drop(sink);
     for path in segments {
         let lines = fs::read(&path).unwrap();
-        let known = finished.take(segment::number(&path));
-        assert!(known.is_some() && finished.take(segment::number(&path)).is_none(), "{}", path.display());
+        let known = finished.get(segment::number(&path));
+        assert!(known.is_some(), "{}", path.display());
         let sealed = fs::read(sealed::seal(&path, known).unwrap()).unwrap();
         fs::write(&path, lines).unwrap();
         assert!(fs::read(sealed::seal(&path, None).unwrap()).unwrap() == sealed, "{}", path.display());
@@ -165,27 +163,35 @@ fn a_segment_that_was_changed_since_it_was_written_is_not_sealed() {
     let folder = fresh();
     let directory = folder.path().join("audit");
     let (_, finished) = known_log_of_both(&directory);
-    let boxed = segment::list(&directory).unwrap().into_iter().find(|path| {
+    let segments = segment::list(&directory).unwrap();
+    let is_boxed = |path: &Path| {
         let text = fs::read(path).unwrap();
-        text.starts_with(b"{\"box\":") && text.ends_with(b"\"}\n")
-    });
-    let path = boxed.unwrap();
-    let known = finished.take(segment::number(&path));
-    let sound = fs::read(&path).unwrap();
-    // Still a line in the form of one, with the entry of what stood there.
-    let mut changed = sound.clone();
-    let at = changed.len() / 2 + changed[changed.len() / 2..].iter().position(|byte| *byte == b'\n').unwrap() + 20;
-    changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-    fs::write(&path, &changed).unwrap();
-    let error = sealed::seal(&path, known).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
-    assert_eq!(fs::read(&path).unwrap(), changed, "it was touched");
-    assert!(!path.with_extension("sealed").exists() && !path.with_extension("sealing").exists());
-    // One that is whole is sealed, whatever was known of it.
-    fs::write(&path, &sound).unwrap();
-    let of_another = finished.take(0);
-    assert!(of_another.is_some());
-    sealed::seal(&path, of_another).unwrap();
+        let (first, last) = (text.split(|b| *b == b'\n').next().unwrap(), text.rsplit(|b| *b == b'\n').nth(1).unwrap());
+        [first, last].map(|line| line.starts_with(b"{\"box\":"))
+    };
+    let of = |wanted: bool| segments.iter().find(|path| is_boxed(path) == [wanted; 2]).unwrap();
+    for path in [of(true), of(false)] {
+        let known = finished.get(segment::number(path));
+        let sound = fs::read(path).unwrap();
+        let middle = sound.len() / 2 + sound[sound.len() / 2..].iter().position(|b| *b == b'\n').unwrap();
+        // All of them are lines in the form of one: a text with the entry of what stood there, an entry, a line less.
+        let mut other_text = sound.clone();
+        let at = middle + if sound.starts_with(b"{\"box\":") { 20 } else { 12 };
+        other_text[at] = if other_text[at] == b'1' { b'2' } else { b'1' };
+        let mut other_entry = sound.clone();
+        other_entry[middle - 10] = if other_entry[middle - 10] == b'A' { b'B' } else { b'A' };
+        let shorter = sound[..=middle].to_vec();
+        for changed in [other_text, other_entry, shorter] {
+            assert!(changed != sound);
+            fs::write(path, &changed).unwrap();
+            let error = sealed::seal(path, known).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+            assert!(fs::read(path).unwrap() == changed, "it was touched");
+            assert!(!path.with_extension("sealed").exists() && !path.with_extension("sealing").exists());
+        }
+        fs::write(path, &sound).unwrap();
+        sealed::seal(path, known).unwrap();
+    }
     assert!(check(&directory).complete);
 }
 

@@ -13,7 +13,7 @@ use crate::descriptors::ran_out;
 /// From one checkpoint to the next while records come: "at least once a second", and some time to write it.
 const EVERY: Duration = Duration::from_millis(800);
 /// So many leaves are taken in without waiting for the next checkpoint.
-const MANY: usize = 1 << 14;
+const MANY: usize = 1 << 12;
 /// While more than this are to be taken in, the writer waits: the disk takes records faster than their tree.
 const TOO_MANY: usize = 1 << 18;
 
@@ -172,7 +172,8 @@ fn keep(inbox: &Inbox, mut store: Store) -> io::Result<()> {
             return Ok(());
         }
         taken.drain(..).try_for_each(|leaf| store.push(leaf))?;
-        taken.shrink_to(MANY);
+        // Some more come while it is woken.
+        taken.shrink_to(2 * MANY);
         let now = Instant::now();
         let done = if end.is_some() || store.is_unsigned() && earliest.is_none_or(|earliest| earliest <= now) {
             last = Some(now);
