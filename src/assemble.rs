@@ -303,8 +303,7 @@ fn open_log(config: &Config) -> Result<(Log, Finished, Option<String>), Failure>
     let reserve = config.audit.reserve.map(|size| Reserve::new(directory, size.get()));
     let folder = directory.clone();
     let (finished, noted) = (sink.finished(), sink.finished());
-    let reopen =
-        move |kept| audit::open_from(&folder, disk, key.clone(), recipients.clone(), noted.clone(), kept);
+    let reopen = move |kept| audit::open_from(&folder, disk, key.clone(), recipients.clone(), noted.clone(), kept);
     let again = Again::by(Box::new(reopen), reserve, config.audit.on_failure);
     let log = Log::start_again(Box::new(sink), resume, again)
         .map_err(|error| Failure::new("cannot start the audit log's thread").because(error))?;

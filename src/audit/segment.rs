@@ -216,14 +216,7 @@ impl SegmentFile {
     /// A sink that begins a new segment with the first record. `lock` is the directory's; `finished` is where it notes the segments
     /// that it has finished.
     pub fn new(directory: &Path, lock: File, disk: Disk, finished: Finished) -> Self {
-        Self {
-            directory: directory.to_owned(),
-            lock,
-            spare: Spare::new(directory),
-            disk,
-            current: None,
-            finished,
-        }
+        Self { directory: directory.to_owned(), lock, spare: Spare::new(directory), disk, current: None, finished }
     }
 
     /// Where it notes the segments that it has finished.
