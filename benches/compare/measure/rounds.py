@@ -36,7 +36,7 @@ def prepare(options, oha):
         print("oha is not installed, so the scenario `rate` is left out (--with-oha builds it)")
         options.scenarios = [name for name in options.scenarios if name != "rate"]
     if "keygate" in options.proxies:
-        return options.keygate or tools.build_keygate()
+        return options.keygate or (tools.build_keygate() if options.plain else tools.deployed_keygate())
     return None
 
 

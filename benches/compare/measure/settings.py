@@ -53,6 +53,7 @@ class Options:
     proxy_core: int = 0
     load_core: int = 1
     keygate: Path | None = None
+    plain: bool = False
     keep: bool = False
     hurry: bool = False
 

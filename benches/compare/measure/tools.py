@@ -62,6 +62,15 @@ def oha(install):
     return own if own.exists() else None
 
 
+def deployed_keygate():
+    """The path of the program that deploy/build makes; it is made when it is not there or older than what it is made of."""
+    made = target() / "pgo" / "keygate"
+    sources = [*(REPOSITORY / "src").rglob("*"), *(REPOSITORY / name for name in ("Cargo.toml", "Cargo.lock", "deploy/build"))]
+    if not made.exists() or any(path.stat().st_mtime > made.stat().st_mtime for path in sources):
+        _run([REPOSITORY / "deploy" / "build"], "building keygate for deployment (a quarter of an hour; not with --plain)")
+    return made
+
+
 def build_keygate():
     """Builds the release binary and gives its path."""
     _run(["cargo", "build", "--release", "--locked", "--bin", "keygate", "--manifest-path",
