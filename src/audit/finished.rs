@@ -29,6 +29,11 @@ impl Finished {
         self.lock().insert(first, seen);
     }
 
+    /// The same of one of which nothing is known.
+    pub(super) fn note_unknown(&self, first: u64, seen: Seen) {
+        self.lock().entry(first).or_insert(seen);
+    }
+
     /// What is known of a segment.
     pub(super) fn get(&self, first: u64) -> Option<Seen> {
         self.lock().get(&first).copied()

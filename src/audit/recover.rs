@@ -105,8 +105,8 @@ pub fn open_from(
     tidy(directory, segments.last(), &blank, &end, &mut recovered)?;
     let resume = Resume { next_seq: end.next_seq, pen: Pen::new(directory, recipients), tree: Some(tree) };
     if let Some(last) = segments.last().filter(|last| end.whole > 0 && !is_sealed(last)) {
-        // Each of its lines was looked at.
-        finished.note(number(last), end.seen.end());
+        // Each of its lines was looked at. What its writer knows of it says more.
+        finished.note_unknown(number(last), end.seen.end());
     }
     Ok((SegmentFile::new(directory, lock, disk, finished), resume, recovered))
 }

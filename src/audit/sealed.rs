@@ -295,8 +295,7 @@ fn unfit(what: &str) -> io::Error {
 }
 
 /// Seals a finished segment. It is written beside it, synced and put in its place; until then the other one counts. What cannot be made
-/// again from a sealed one stays as it is, and is an error, and so does one that is not what is
-/// known of it.
+/// again from a sealed one stays as it is, and is an error; so does one that is not what is known of it.
 pub(super) fn seal(segment: &Path, known: Option<Seen>) -> io::Result<PathBuf> {
     let sealed = segment.with_extension(SEALED);
     let beside = segment.with_extension("sealing");

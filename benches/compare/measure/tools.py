@@ -65,8 +65,10 @@ def oha(install):
 def deployed_keygate():
     """The path of the program that deploy/build makes; it is made when it is not there or older than what it is made of."""
     made = target() / "pgo" / "keygate"
-    sources = [*(REPOSITORY / "src").rglob("*"), *(REPOSITORY / name for name in ("Cargo.toml", "Cargo.lock", "deploy/build"))]
+    folders = [path for name in ("src", "config") for path in (REPOSITORY / name).rglob("*")]
+    sources = [*folders, *(REPOSITORY / name for name in ("Cargo.toml", "Cargo.lock", "deploy/build"))]
     if not made.exists() or any(path.stat().st_mtime > made.stat().st_mtime for path in sources):
+        os.environ["CARGO_TARGET_DIR"] = str(target())
         _run([REPOSITORY / "deploy" / "build"], "building keygate for deployment (a quarter of an hour; not with --plain)")
     return made
 

@@ -196,6 +196,37 @@ fn a_segment_that_was_changed_since_it_was_written_is_not_sealed() {
 }
 
 #[test]
+fn the_caretaker_knows_what_the_writer_wrote_also_when_the_log_was_opened_again() {
+    let folder = fresh();
+    let directory = folder.path().join("audit");
+    let (_, finished) = known_log_of_both(&directory);
+    let segments = segment::list(&directory).unwrap();
+    let (changed, last) = (&segments[0], segments.last().unwrap());
+    // Sound in itself: a line less.
+    let mut text = fs::read(changed).unwrap();
+    let end = text[..text.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap();
+    text.truncate(end + 1);
+    fs::write(changed, &text).unwrap();
+    let disk = Disk { segment_size: 60_000, durability: Durability::Sync };
+    let (sink, resume, _) = open_from(&directory, disk, key(), Arc::default(), finished.clone(), 0).unwrap();
+    let log = Log::start(Box::new(sink), resume).unwrap();
+    wait(log.append(&record(Kind::Call))).unwrap();
+    let retention = Retention { keep_for: None, keep_size: None };
+    let caretaker = Caretaker::start(&directory, log.clone(), retention, finished.clone()).unwrap();
+    let begun = std::time::Instant::now();
+    // The last one of before is the last to be sealed.
+    while !last.with_extension("sealed").exists() || last.exists() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it was not sealed");
+        std::thread::yield_now();
+    }
+    drop(caretaker);
+    log.seal().unwrap();
+    assert!(fs::read(changed).unwrap() == text && !changed.with_extension("sealed").exists());
+    assert_eq!(sealed_segments(&directory).len(), segments.len() - 1);
+    assert!(segments.iter().all(|path| finished.get(segment::number(path)).is_none()), "it is not forgotten");
+}
+
+#[test]
 fn every_change_of_a_sealed_segment_is_found_and_the_gate_does_not_start_on_the_last_one() {
     let folder = fresh();
     let directory = folder.path().join("audit");
