@@ -271,8 +271,8 @@ impl Ink for Vec<u8> {
 }
 
 /// Whether text cannot stand in JSON as it is. Most can; what cannot is left to the library.
+#[allow(clippy::needless_bitwise_bool, reason = "without a way out of the loop, many bytes are looked at together")]
 pub(super) fn needs_escape(text: &str) -> bool {
-    // Without a way out of the loop, many bytes are looked at together.
     text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
 }
 
