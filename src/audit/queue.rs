@@ -36,6 +36,8 @@ pub(super) struct Queue {
     pub(super) idle: bool,
     /// The writer rests, and would go on at once for this many records when nobody can bring more.
     pub(super) resting: Option<usize>,
+    /// How many calls were under way when the last record was taken.
+    under_way: u64,
 }
 
 /// Whether the writer is to end once nothing is left to write.
@@ -72,11 +74,22 @@ impl Queue {
             return Err(Closed::Behind);
         }
         let position = self.push(record)?;
-        let queued = self.batch.len();
-        if self.resting.is_some_and(|enough| queued >= enough && queued as u64 >= under_way) {
+        self.under_way = under_way;
+        if self.resting.is_some_and(|enough| self.holds(enough)) {
             (self.resting, self.idle) = (None, true);
         }
         Ok(position)
+    }
+
+    /// The writer rests until so many records are here, unless they are: all who wait may have come while the last batch was
+    /// told of, and then nobody is left to end the rest.
+    pub(super) fn rest(&mut self, enough: usize) {
+        self.resting = Some(enough).filter(|enough| self.stop == Stop::No && !self.holds(*enough));
+    }
+
+    /// Whether so many records are here, and nobody is left who could bring more.
+    fn holds(&self, enough: usize) -> bool {
+        self.batch.len() >= enough && self.batch.len() as u64 >= self.under_way
     }
 
     pub(super) fn push(&mut self, record: &Record) -> Result<u64, Closed> {
@@ -122,6 +135,25 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_writer_does_not_rest_when_all_who_could_bring_a_record_wait() {
+        let record = Record::new(Kind::Gate, Timestamp::now());
+        let mut queue = Queue::default();
+        for under_way in 1..=3 {
+            queue.take(&record, under_way).unwrap();
+        }
+        queue.rest(3);
+        assert_eq!(queue.resting, None, "they came before the rest began");
+        queue.rest(4);
+        assert_eq!(queue.resting, Some(4), "fewer than are worth a sync");
+        queue.take(&record, 5).unwrap();
+        assert_eq!(queue.resting, Some(4), "one more is under way");
+        queue.rest(4);
+        assert_eq!(queue.resting, Some(4));
+        queue.take(&record, 5).unwrap();
+        assert_eq!((queue.resting, queue.idle), (None, true), "the last one ends the rest");
+    }
 
     #[test]
     fn while_only_reads_are_kept_no_intent_slips_in() {

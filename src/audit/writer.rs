@@ -340,7 +340,7 @@ fn next_batch(shared: &Shared, taken: &mut Batch, pace: &Pace, most: Option<Dura
     taken.clear(KEPT);
     let mut queue = lock(&shared.queue);
     queue.packs = packs;
-    queue.resting = Some(pace.enough()).filter(|_| queue.stop == Stop::No);
+    queue.rest(pace.enough());
     while let Some(left) = pace.rest(shared.coming.load(Ordering::Relaxed)).filter(|_| queue.resting.is_some()) {
         queue = shared.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
     }
