@@ -171,7 +171,7 @@ impl Gateway {
             // Before a place in a limit is taken for it.
             self.shared.log.ensure_takes_writes()?;
         }
-        let ticket = limits.take(&permit)?;
+        let ticket = limits.take(&permit, entry.last_step())?;
         let repeatable = !has_body
             && permit.endpoint().effect == Effect::Read
             && (*call.method() == Method::GET || *call.method() == Method::HEAD);
@@ -183,7 +183,7 @@ impl Gateway {
         Ok(Box::new(Decided { upstream: to.upstream, effect: permit.endpoint().effect, outbound, body, injected }))
     }
 
-    fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit, now: Timestamp) -> Destination<'a> {
+    fn destination<'a>(&'a self, policy: &'a Policy, permit: &Permit<'_>, now: Timestamp) -> Destination<'a> {
         let upstream = permit.integration().upstream;
         let Upstream { base_path, host, .. } = &self.upstreams[upstream];
         Destination { upstream, base_path, host, slots: policy.slots(), now, repeatable: false }
@@ -268,7 +268,7 @@ fn shown(name: &str, hasher: &ParamHasher) -> Arc<str> {
     if word { Arc::from(name) } else { format!("#{}", hasher.hash("", name.as_bytes())).into() }
 }
 
-fn identified(entry: &mut Entry, client: &Client) {
+fn identified(entry: &mut Entry, client: &Client<'_>) {
     let integration = client.integration();
     entry.record.integration = Some(integration.name.clone());
     entry.record.proof = Some(match client.means() {
@@ -318,9 +318,7 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
     }
     if let Refusal::Limit(why) = refusal {
         entry.record.limit_left = Some(0);
-        let policy = why.bucket.policy();
-        let left = Left { level: why.bucket.level, policy, quota: why.bucket.quota, calls: 0 };
-        say_limit(&mut reply, left, why.seconds());
+        say_limit(&mut reply, Left { limit: why.bucket.limit, calls: 0 }, why.seconds());
     }
     reply
 }
@@ -328,9 +326,10 @@ fn refuse(entry: &mut Entry, refusal: &Refusal) -> Reply {
 /// The IETF `ratelimit` fields, for the narrowest limit of the call.
 fn say_what_is_left(reply: &mut Reply, left: Option<Left>) {
     if let Some(left) = left {
-        let one = left.quota.period.as_secs_f64() / f64::from(left.quota.count.get());
+        let quota = &left.limit.quota;
+        let one = quota.period.as_secs_f64() / f64::from(quota.count.get());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and small")]
-        let full = (one * f64::from(left.quota.burst.get().saturating_sub(left.calls))).ceil() as u64;
+        let full = (one * f64::from(quota.burst.get().saturating_sub(left.calls))).ceil() as u64;
         say_limit(reply, left, full);
     }
 }
@@ -339,11 +338,11 @@ fn say_limit(reply: &mut Reply, left: Left, reset: u64) {
     const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
     const NOW: HeaderName = HeaderName::from_static("ratelimit");
     let headers = &mut reply.head_mut().headers;
-    headers.insert(POLICY, left.policy);
+    headers.insert(POLICY, left.limit.policy.clone());
     // A short word and two numbers.
     let mut now = String::with_capacity(64);
     now.push('"');
-    now.push_str(left.level.policy());
+    now.push_str(left.limit.level.policy());
     now.push_str("\";r=");
     push_number(&mut now, left.calls.into());
     now.push_str(";t=");

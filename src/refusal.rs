@@ -69,7 +69,7 @@ impl Refusal {
             Self::Identity(why) => why.code(),
             Self::Call(why) => why.code(),
             Self::Policy(why) => why.code(),
-            Self::Limit(why) => why.bucket.level.code(),
+            Self::Limit(why) => why.bucket.limit.level.code(),
             Self::Credential(_) => "credential_unavailable",
             Self::Upstream(why) => why.code(),
             Self::Audit(Closed::ReadsOnly) => "audit_reads_only",

@@ -16,9 +16,12 @@ mod workers;
 
 use std::env::args;
 
+use keygate::allocator::Wiping;
+use mimalloc::MiMalloc;
+
 /// The same as the program's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Wiping<MiMalloc> = Wiping(MiMalloc);
 
 fn main() {
     let wanted: Vec<String> = args().skip(1).filter(|arg| !arg.starts_with("--")).collect();

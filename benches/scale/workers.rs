@@ -1,70 +1,85 @@
-//! One worker and two under the same offered load: what a call costs must not grow with the workers.
+//! Whether two workers do twice the work of one: what a call costs must not grow because they share a gate.
 //!
 //! With gate, upstream and load on the same two cores nobody can see twice the throughput. What would spoil it can be seen:
-//! work that is done twice, locks that are fought over, lines of memory that go to and fro. All of it is processor time of
-//! the gate, and so is what remains shared, the one thread that writes the log.
+//! locks that are fought over, lines of memory that go to and fro, the one thread that writes the log. All of it is processor
+//! time of the gate. So a gate with two workers is held against one with one worker, each worker with the same number of
+//! clients that make no pause; and against two gates with one worker each, which share nothing.
 
 use std::thread;
-use std::time::{Duration, Instant};
 
 use keygate::policy::scoped_key::{ScopedKey, sha256};
 
 use super::connections::{call, connect, trust};
 use super::gate::{Place, Running, integration, stand_in};
 
-/// Clients, and calls of each a second.
-const CLIENTS: u32 = 16;
-const RATE: u32 = 125;
-const SECONDS: u32 = 8;
-/// One worker and two in turn, so that a change of the machine's mood hits both.
-const ROUNDS: usize = 4;
+/// Clients of each worker, with one call at a time, and how many calls each client makes.
+const CLIENTS: usize = 64;
+const CALLS: usize = 1_000;
+/// Before it is measured.
+const WARM: usize = 100;
+/// In turn, so that a change of the machine's mood hits both.
+const ROUNDS: usize = 5;
+/// Gates, and workers of each.
+const WAYS: [(&str, usize, usize); 3] =
+    [("one gate, one worker", 1, 1), ("two gates, one worker each", 2, 1), ("one gate, two workers", 1, 2)];
 
 /// Prints the table.
 pub fn run() {
-    let calls = CLIENTS * RATE * SECONDS;
-    println!("\n### One worker and two, {} calls/s offered to both\n", CLIENTS * RATE);
-    println!("| workers | gate's CPU µs/call | of it the log's thread |\n| ---: | ---: | ---: |");
-    let mut each = [Vec::new(), Vec::new()];
+    println!("\n### One worker and two, {CLIENTS} clients for each, without a pause\n");
+    println!("| | gate's CPU µs/call | of it the log's thread |\n| --- | ---: | ---: |");
+    let mut each = WAYS.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for workers in [1_u32, 2] {
-            each[workers as usize - 1].push(measured(workers, f64::from(calls)));
+        for ((_, gates, workers), costs) in WAYS.iter().zip(&mut each) {
+            costs.push(measured(*gates, *workers));
         }
     }
-    let median = |costs: &mut Vec<(f64, f64)>| {
-        costs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        costs[costs.len() / 2]
-    };
-    let costs: Vec<(f64, f64)> = each.iter_mut().map(median).collect();
-    for (n, (all, log)) in costs.iter().enumerate() {
-        println!("| {} | {all:.1} | {log:.1} |", n + 1);
+    for ((name, ..), costs) in WAYS.iter().zip(&each) {
+        let part = |of: fn(&(f64, f64)) -> f64| median(costs.iter().map(of).collect());
+        println!("| {name} | {:.1} | {:.1} |", part(|(all, _)| *all), part(|(_, log)| *log));
     }
-    let scaling = 2.0 * costs[0].0 / costs[1].0;
+    let [alone, apart, together] = &each;
+    let times = |one: &[(f64, f64)]| -> Vec<f64> { one.iter().zip(together).map(|(a, b)| 2.0 * a.0 / b.0).collect() };
+    let (least, most) =
+        (times(alone).into_iter().fold(f64::MAX, f64::min), times(alone).into_iter().fold(0.0, f64::max));
     println!(
-        "\nWith a core for each worker this makes {scaling:.2} times the calls of one; the log's thread alone would end at {:.0} calls/s.",
-        1e6 / costs[1].1
+        "\nWith a core for each, two workers make {:.2} times the calls of one (median of {ROUNDS} rounds, {least:.2} to {most:.2}), and \
+         {:.2} times those of one of two gates. The log's thread alone would end at {:.0} calls/s.",
+        median(times(alone)),
+        median(times(apart)),
+        1e6 / median(together.iter().map(|(_, log)| *log).collect())
     );
 }
 
-/// Microseconds of the whole gate, and of its log's thread, for each call.
-fn measured(workers: u32, calls: f64) -> (f64, f64) {
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Microseconds of the gates together, and of their logs' threads, for each call.
+fn measured(gates: usize, workers: usize) -> (f64, f64) {
     let folder = tempfile::tempdir().unwrap();
     let upstream = stand_in(folder.path());
-    let port = upstream.address.port();
-    let place = Place::new(port);
     let key = ScopedKey::from_random(sha256(b"bench"));
-    let text = std::fs::read_to_string(place.config()).unwrap();
-    let mut config: toml_edit::DocumentMut = text.parse().unwrap();
-    config["listen"]["workers"] = toml_edit::value(i64::from(workers));
-    let acme = &mut config["upstream"]["acme"];
-    acme["trust_roots"] = toml_edit::value(folder.path().join("upstream-ca.pem").display().to_string());
-    acme["addresses"] = toml_edit::value(toml_edit::Array::from_iter([format!("127.0.0.1:{port}")]));
-    place.write(&(config.to_string() + &integration("bench", &key)));
-    let gate = place.start();
-    load(&gate, &place, key.expose(), 1);
-    let before = ticks(&gate);
-    load(&gate, &place, key.expose(), SECONDS);
-    let after = ticks(&gate);
-    let micros = |ticks: u64| ticks as f64 * 10_000.0 / calls;
+    let places: Vec<Place> = (0..gates).map(|_| Place::new(upstream.address.port())).collect();
+    let trust_roots = folder.path().join("upstream-ca.pem").display().to_string();
+    for place in &places {
+        let text = std::fs::read_to_string(place.config()).unwrap();
+        let mut config: toml_edit::DocumentMut = text.parse().unwrap();
+        config["listen"]["workers"] = toml_edit::value(i64::try_from(workers).unwrap());
+        let acme = &mut config["upstream"]["acme"];
+        acme["trust_roots"] = toml_edit::value(&trust_roots);
+        let address = format!("127.0.0.1:{}", upstream.address.port());
+        acme["addresses"] = toml_edit::value(toml_edit::Array::from_iter([address]));
+        place.write(&(config.to_string() + &integration("bench", &key)));
+    }
+    let running: Vec<Running> = places.iter().map(Place::start).collect();
+    let all = || running.iter().map(ticks).fold((0, 0), |(all, log), (a, l)| (all + a, log + l));
+    let clients = gates * workers * CLIENTS;
+    load(&running, &places, key.expose(), clients, WARM);
+    let before = all();
+    load(&running, &places, key.expose(), clients, CALLS);
+    let after = all();
+    let micros = |ticks: u64| ticks as f64 * 10_000.0 / (clients * CALLS) as f64;
     (micros(after.0 - before.0), micros(after.1 - before.1))
 }
 
@@ -74,21 +89,16 @@ fn ticks(gate: &Running) -> (u64, u64) {
     (threads.iter().map(|(_, ticks)| ticks).sum(), log)
 }
 
-/// Kept connections, each at a pace; who is late does not make up for it by a burst.
-fn load(gate: &Running, place: &Place, key: &str, seconds: u32) {
-    let config = trust(&place.home().join("ca.pem"));
+/// Kept connections, the same number to each gate.
+fn load(gates: &[Running], places: &[Place], key: &str, clients: usize, calls: usize) {
+    let trusted: Vec<_> = places.iter().map(|place| trust(&place.home().join("ca.pem"))).collect();
     thread::scope(|scope| {
-        for client in 0..CLIENTS {
-            let mut connection = connect(gate.address, &config);
+        for client in 0..clients {
+            let gate = client % gates.len();
+            let mut connection = connect(gates[gate].address, &trusted[gate]);
             scope.spawn(move || {
-                let pause = Duration::from_secs(1) / RATE;
-                let mut due = Instant::now() + pause * client / CLIENTS;
-                for _ in 0..RATE * seconds {
-                    while let Some(left) = due.checked_duration_since(Instant::now()) {
-                        thread::park_timeout(left);
-                    }
+                for _ in 0..calls {
                     assert_eq!(call(&mut connection, "/v2/orders/M-5010/packingslip", key), 200);
-                    due += pause;
                 }
             });
         }

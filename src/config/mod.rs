@@ -305,7 +305,7 @@ pub struct Rule {
 }
 
 /// How often, and how many at once: `60/min burst 10`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     /// Calls per period.
     pub count: NonZeroU32,

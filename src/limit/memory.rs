@@ -1,41 +1,55 @@
 //! Buckets in memory: governor's generic cell rate algorithm, one limiter per bucket, none ever evicted.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
 use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use super::{Bucket, Store};
 
-type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, StateInformationMiddleware>;
+thread_local! {
+    /// The moment of the call that this thread is deciding on, ns since the first store began.
+    static MOMENT: Cell<u64> = const { Cell::new(0) };
+}
 
-/// Buckets of this process alone. `C` is the clock; tests hand in one that they move.
-pub struct Memory<C: Clock = DefaultClock> {
-    clock: C,
+/// What a limiter takes for a clock: the moment of the call. Limiters read their clock themselves, each its own.
+#[derive(Clone, Debug, Default)]
+struct Told;
+
+impl Clock for Told {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        MOMENT.get().into()
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Told, StateInformationMiddleware>;
+
+/// Buckets of this process alone.
+pub struct Memory {
+    /// What moments count from: the same for all stores that follow one another.
+    began: Instant,
     /// Shared with the store that follows this one, bucket by bucket.
-    limiters: Vec<Arc<Limiter<C>>>,
+    limiters: Vec<Arc<Limiter>>,
 }
 
 impl Memory {
     /// A full bucket for each entry.
     pub fn new(buckets: &[Bucket]) -> Self {
-        Memory::with_clock(buckets, DefaultClock::default())
+        Self { began: Instant::now(), limiters: buckets.iter().map(full).collect() }
     }
 }
 
-impl<C: Clock + Clone> Memory<C> {
-    /// The same with a clock of the caller's.
-    pub fn with_clock(buckets: &[Bucket], clock: C) -> Self {
-        let limiters = buckets.iter().map(|bucket| full(bucket, &clock)).collect();
-        Self { clock, limiters }
-    }
-}
-
-fn full<C: Clock + Clone>(bucket: &Bucket, clock: &C) -> Arc<Limiter<C>> {
-    Arc::new(RateLimiter::direct_with_clock(quota(&bucket.quota), clock.clone()).with_middleware())
+fn full(bucket: &Bucket) -> Arc<Limiter> {
+    // A limiter counts from its own making, which is the beginning of time for all of them.
+    MOMENT.set(0);
+    Arc::new(RateLimiter::direct_with_clock(quota(&bucket.limit.quota), Told).with_middleware())
 }
 
 fn quota(quota: &crate::config::Quota) -> Quota {
@@ -44,24 +58,21 @@ fn quota(quota: &crate::config::Quota) -> Quota {
     Quota::with_period(one).unwrap_or(Quota::per_second(quota.count)).allow_burst(quota.burst)
 }
 
-impl<C: Clock + Clone + Send + Sync + 'static> Store for Memory<C>
-where
-    C::Instant: Send + Sync,
-{
-    fn take(&self, bucket: usize) -> Result<u32, Duration> {
+impl Store for Memory {
+    fn take(&self, bucket: usize, now: Instant) -> Result<u32, Duration> {
+        let moment = now.saturating_duration_since(self.began);
+        // Enough for 584 years.
+        MOMENT.set(moment.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(moment.subsec_nanos())));
         match self.limiters[bucket].check() {
             Ok(state) => Ok(state.remaining_burst_capacity()),
-            Err(not_until) => Err(not_until.wait_time_from(self.clock.now())),
+            Err(not_until) => Err(not_until.wait_time_from(Told.now())),
         }
     }
 
     fn next(&self, buckets: &[Bucket], kept: &[Option<usize>]) -> Box<dyn Store> {
         let each = buckets.iter().zip(kept);
-        let limiters = each.map(|(bucket, kept)| match kept {
-            Some(n) => self.limiters[*n].clone(),
-            None => full(bucket, &self.clock),
-        });
-        Box::new(Self { clock: self.clock.clone(), limiters: limiters.collect() })
+        let limiters = each.map(|(bucket, kept)| kept.map_or_else(|| full(bucket), |n| self.limiters[n].clone()));
+        Box::new(Self { began: self.began, limiters: limiters.collect() })
     }
 }
 
@@ -69,11 +80,10 @@ where
 mod tests {
     use std::num::NonZeroU32;
 
-    use governor::clock::FakeRelativeClock;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limit::Level;
+    use crate::limit::{Level, Limit};
 
     fn bucket(count: u32, seconds: u64, burst: u32) -> Bucket {
         let quota = crate::config::Quota {
@@ -81,36 +91,46 @@ mod tests {
             period: Duration::from_secs(seconds),
             burst: NonZeroU32::new(burst).unwrap(),
         };
-        Bucket { name: "test".into(), quota, level: Level::Integration }
-    }
-
-    /// The contract of every store, at whatever speed its clock runs: `pass` moves that clock. Bucket 0 is 60/min burst 3,
-    /// bucket 1 is 1/s.
-    fn contract(store: &dyn Store, pass: &dyn Fn(Duration)) {
-        assert_eq!([store.take(0), store.take(0), store.take(0)], [Ok(2), Ok(1), Ok(0)]);
-        let wait = store.take(0).unwrap_err();
-        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
-        for _ in 0..100 {
-            assert!(store.take(0).is_err(), "a refused call must not empty the bucket further");
-        }
-        pass(Duration::from_secs(1));
-        assert_eq!(store.take(0), Ok(0));
-        assert!(store.take(0).is_err());
-        assert!(store.take(1).is_ok(), "buckets do not share");
-        // Another list: a new bucket before the old one, and the old bucket 1 anew.
-        let next = store.next(&[bucket(1, 1, 2), bucket(60, 60, 3), bucket(1, 1, 1)], &[None, Some(0), None]);
-        assert!(next.take(1).is_err(), "a kept bucket was filled");
-        assert_eq!((next.take(0), next.take(2)), (Ok(1), Ok(0)), "new buckets are full");
-        pass(Duration::from_secs(1));
-        assert_eq!(next.take(1), Ok(0));
-        assert!(store.take(0).is_err(), "a kept bucket is the same one in both stores");
+        Bucket { name: "test".into(), limit: Limit::of(Level::Integration, quota) }
     }
 
     #[test]
-    fn memory_keeps_the_contract() {
-        let clock = FakeRelativeClock::default();
-        let store = Memory::with_clock(&[bucket(60, 60, 3), bucket(1, 1, 1)], clock.clone());
-        contract(&store, &|time| clock.advance(time));
+    fn memory_keeps_the_contract_of_a_store() {
+        let mut now = Instant::now();
+        let store = Memory::new(&[bucket(60, 60, 3), bucket(1, 1, 1)]);
+        now += Duration::from_millis(1);
+        assert_eq!([store.take(0, now), store.take(0, now), store.take(0, now)], [Ok(2), Ok(1), Ok(0)]);
+        let wait = store.take(0, now).unwrap_err();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
+        for _ in 0..100 {
+            assert!(store.take(0, now).is_err(), "a refused call must not empty the bucket further");
+        }
+        now += Duration::from_secs(1);
+        assert_eq!(store.take(0, now), Ok(0));
+        assert!(store.take(0, now).is_err());
+        assert!(store.take(1, now).is_ok(), "buckets do not share");
+        // Another list: a new bucket before the old one, and the old bucket 1 anew.
+        let next = store.next(&[bucket(1, 1, 2), bucket(60, 60, 3), bucket(1, 1, 1)], &[None, Some(0), None]);
+        assert!(next.take(1, now).is_err(), "a kept bucket was filled");
+        assert_eq!((next.take(0, now), next.take(2, now)), (Ok(1), Ok(0)), "new buckets are full");
+        now += Duration::from_secs(1);
+        assert_eq!(next.take(1, now), Ok(0));
+        assert!(store.take(0, now).is_err(), "a kept bucket is the same one in both stores");
+    }
+
+    #[test]
+    fn a_store_that_is_made_while_calls_are_decided_counts_like_the_others() {
+        let began = Instant::now();
+        let older = Memory::new(&[bucket(60, 60, 2)]);
+        let much_later = began + Duration::from_secs(3600);
+        assert_eq!(older.take(0, much_later), Ok(1));
+        // This thread has just told a moment of an older store. What it makes now must not count from that one.
+        let store = Memory::new(&[bucket(60, 60, 2)]);
+        let now = store.began + Duration::from_secs(1);
+        assert_eq!([store.take(0, now), store.take(0, now)], [Ok(1), Ok(0)]);
+        assert_eq!(store.take(0, now + Duration::from_secs(1)), Ok(0));
+        // A call that began before its store was made, or before the one that another thread decides on.
+        assert!(store.take(0, began).is_err());
     }
 
     proptest! {
@@ -121,13 +141,11 @@ mod tests {
             burst in 1u32..50,
             steps in proptest::collection::vec(0u64..3000, 1..200),
         ) {
-            let clock = FakeRelativeClock::default();
-            let store = Memory::with_clock(&[bucket(count, seconds, burst)], clock.clone());
+            let store = Memory::new(&[bucket(count, seconds, burst)]);
             let (mut passed, mut now) = (Vec::new(), 0u64);
             for step in steps {
-                clock.advance(Duration::from_millis(step));
                 now += step;
-                if store.take(0).is_ok() {
+                if store.take(0, store.began + Duration::from_millis(now)).is_ok() {
                     passed.push(now);
                 }
             }

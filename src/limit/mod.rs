@@ -4,8 +4,8 @@
 mod memory;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
@@ -19,24 +19,41 @@ pub use memory::Memory;
 pub struct Bucket {
     /// `webshop/PUT /v2/offer`, `webshop`, `upstream/acme`.
     pub name: Arc<str>,
-    /// How often, how many at once.
-    pub quota: Quota,
-    /// What it limits.
-    pub level: Level,
+    /// What is limited, and to how much.
+    pub limit: &'static Limit,
 }
 
-impl Bucket {
+/// A limit, apart from whose it is. Each stays for the life of the process, once: what thousands of buckets share is near at
+/// hand, and workers that hand it to their replies share no count of who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// What it limits.
+    pub level: Level,
+    /// How often, how many at once.
+    pub quota: Quota,
     /// What it grants, as the `ratelimit-policy` field says it.
-    pub fn policy(&self) -> HeaderValue {
-        let Quota { count, period, .. } = self.quota;
-        let text = format!("\"{}\";q={count};w={}", self.level.policy(), period.as_secs().max(1));
+    pub policy: HeaderValue,
+}
+
+impl Limit {
+    /// The only one of these.
+    fn of(level: Level, quota: Quota) -> &'static Self {
+        static ALL: LazyLock<Mutex<HashMap<(Level, Quota), &'static Limit>>> = LazyLock::new(Mutex::default);
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry((level, quota)).or_insert_with(|| Box::leak(Box::new(Self::new(level, quota))))
+    }
+
+    fn new(level: Level, quota: Quota) -> Self {
+        let Quota { count, period, .. } = quota;
+        let text = format!("\"{}\";q={count};w={}", level.policy(), period.as_secs().max(1));
         // Words and numbers are a header value.
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        let policy = HeaderValue::from_static(text.leak());
+        Self { level, quota, policy }
     }
 }
 
 /// How wide a bucket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
     /// One endpoint of one integration.
     Endpoint,
@@ -68,9 +85,10 @@ impl Level {
 
 /// Where buckets live. `bucket` is the position in the list that the store was made from.
 pub trait Store: Send + Sync {
-    /// Takes one place. `Ok` says how many are left at once, `Err` how long until there is one. Must not wait; a remote
-    /// store works from a local lease. A bucket that is not asked for a long time may be dropped only when it is full.
-    fn take(&self, bucket: usize) -> Result<u32, Duration>;
+    /// Takes one place at this moment: that of the call, so that the clock is read once for all of its limits. `Ok` says how
+    /// many are left at once, `Err` how long until there is one. Must not wait; a remote store works from a local lease. A
+    /// bucket that is not asked for a long time may be dropped only when it is full.
+    fn take(&self, bucket: usize, now: Instant) -> Result<u32, Duration>;
 
     /// A store for another list of buckets. Where `kept` names a position in the list of this one, that bucket goes on
     /// as it stands, in both stores; the others begin full.
@@ -94,22 +112,18 @@ struct Buckets {
     upstream: Option<Place>,
 }
 
-/// A bucket's position, and its `ratelimit-policy`.
-#[derive(Clone)]
+/// A bucket's position, and its limit.
+#[derive(Clone, Copy)]
 struct Place {
     bucket: usize,
-    policy: HeaderValue,
+    limit: &'static Limit,
 }
 
 /// How full the narrowest limit of a call is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Which limit.
-    pub level: Level,
-    /// It as the `ratelimit-policy` field says it.
-    pub policy: HeaderValue,
-    /// Its quota.
-    pub quota: Quota,
+    pub limit: &'static Limit,
     /// Calls that could be made at once now.
     pub calls: u32,
 }
@@ -148,7 +162,8 @@ impl Limited {
 
 impl std::fmt::Display for Limited {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Bucket { name, quota, level } = &self.bucket;
+        let Bucket { name, limit } = &self.bucket;
+        let Limit { level, quota, .. } = limit;
         let of = match level {
             Level::Endpoint | Level::Integration => "integration",
             Level::Upstream => "upstream",
@@ -181,22 +196,18 @@ impl Limits {
         Self { store: self.store.next(&buckets, &kept), buckets, by_integration }
     }
 
-    /// Takes a place in every limit that applies, narrow before wide.
-    pub fn take(&self, permit: &Permit) -> Result<Ticket, Limited> {
+    /// Takes a place in every limit that applies, narrow before wide. `now` is the moment of the call.
+    pub fn take(&self, permit: &Permit<'_>, now: Instant) -> Result<Ticket, Limited> {
         let buckets = &self.by_integration[permit.integration().index];
         let narrow = buckets.endpoints.iter().find(|(e, _)| *e == permit.endpoint_index()).map(|(_, place)| place);
-        let mut narrowest: Option<(u32, &Place)> = None;
+        let mut left: Option<Left> = None;
         for place in [narrow, buckets.own.as_ref(), buckets.upstream.as_ref()].into_iter().flatten() {
             let refused = |wait| Limited { bucket: self.buckets[place.bucket].clone(), wait };
-            let calls = self.store.take(place.bucket).map_err(refused)?;
-            if narrowest.is_none_or(|(fewest, _)| calls < fewest) {
-                narrowest = Some((calls, place));
+            let calls = self.store.take(place.bucket, now).map_err(refused)?;
+            if left.is_none_or(|left| calls < left.calls) {
+                left = Some(Left { limit: place.limit, calls });
             }
         }
-        let left = narrowest.map(|(calls, place)| {
-            let Bucket { level, quota, .. } = self.buckets[place.bucket];
-            Left { level, policy: place.policy.clone(), quota, calls }
-        });
         Ok(Ticket { left })
     }
 }
@@ -205,10 +216,9 @@ impl Limits {
 fn lay_out(config: &Config) -> (Vec<Bucket>, Vec<Buckets>) {
     let mut buckets = Vec::new();
     let mut add = |name: String, quota: Quota, level| {
-        let bucket = Bucket { name: name.into(), quota, level };
-        let policy = bucket.policy();
-        buckets.push(bucket);
-        Place { bucket: buckets.len() - 1, policy }
+        let limit = Limit::of(level, quota);
+        buckets.push(Bucket { name: name.into(), limit });
+        Place { bucket: buckets.len() - 1, limit }
     };
     let wide: Vec<_> = config
         .upstreams
@@ -225,7 +235,7 @@ fn lay_out(config: &Config) -> (Vec<Bucket>, Vec<Buckets>) {
                 .iter()
                 .map(|&(e, quota)| (e, add(format!("{}/{}", it.name, endpoints[e].name), quota, Level::Endpoint)))
                 .collect(),
-            upstream: wide[it.upstream].clone(),
+            upstream: wide[it.upstream],
         });
     }
     (buckets, by_integration)

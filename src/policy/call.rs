@@ -7,7 +7,7 @@ use http::Method;
 
 use super::target::{Ambiguous, Pair, Segment, read_path};
 use super::{Client, Policy, Query};
-use crate::profile::{self, Endpoint, Found};
+use crate::profile::{self, Endpoint, Found, is_word};
 
 /// A request that means one endpoint. Only [`Policy::read`] makes one.
 ///
@@ -17,7 +17,7 @@ use crate::profile::{self, Endpoint, Found};
 /// }
 /// ```
 pub struct Call<'a> {
-    endpoint: Arc<Endpoint>,
+    endpoint: &'a Arc<Endpoint>,
     index: usize,
     method: Method,
     path: Vec<Segment<'a>>,
@@ -68,7 +68,7 @@ impl Policy {
     /// Reads path and query against the profile of the client's upstream.
     pub fn read<'a>(
         &self,
-        client: &Client,
+        client: &Client<'a>,
         method: &Method,
         path: &'a str,
         query: Query<'a>,
@@ -79,7 +79,7 @@ impl Policy {
             integration.base.begins(&path).ok_or_else(|| Misread::OutsideBasePath(integration.base.path.clone()))?;
         match integration.profile.find(method, &path[base..]) {
             Found::Endpoint(index) => Ok(Call {
-                endpoint: integration.profile.endpoints()[index].clone(),
+                endpoint: &integration.profile.endpoints()[index],
                 index,
                 method: method.clone(),
                 base,
@@ -108,15 +108,15 @@ impl Base {
     /// How many segments it takes, when the path begins with it (ASCII case ignored).
     fn begins(&self, path: &[Segment<'_>]) -> Option<usize> {
         let begin = path.get(..self.segments.len())?;
-        let same = begin.iter().zip(&self.segments).all(|(sent, base)| sent.decoded.eq_ignore_ascii_case(base));
+        let same = begin.iter().zip(&self.segments).all(|(sent, base)| is_word(sent.decoded(), base));
         same.then_some(begin.len())
     }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// The endpoint.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+    pub fn endpoint(&self) -> &'a Arc<Endpoint> {
+        self.endpoint
     }
 
     /// Its position in the profile.
@@ -132,7 +132,7 @@ impl Call<'_> {
     /// Path parameters: name and decoded value.
     pub fn params(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         self.endpoint.segments.iter().zip(&self.path[self.base..]).filter_map(|(template, sent)| match template {
-            profile::Segment::Param(name) => Some((name, &*sent.decoded)),
+            profile::Segment::Param(name) => Some((name, sent.decoded())),
             profile::Segment::Literal(_) => None,
         })
     }
@@ -151,7 +151,7 @@ impl Call<'_> {
             out.push('/');
             match template {
                 profile::Segment::Literal(word) => out.push_str(word),
-                profile::Segment::Param(_) => out.push_str(&sent.canonical),
+                profile::Segment::Param(_) => out.push_str(sent.canonical()),
             }
         }
         if out.is_empty() {

@@ -42,7 +42,7 @@ pub fn explain(config: &Config, integration: &str, method: &Method, target: &str
     let position = config.integrations.iter().position(|it| &*it.name == integration)?;
     let it = &config.integrations[position];
     let policy = Policy::new(config);
-    let client = Client::assumed(policy.integrations[position].clone());
+    let client = Client::assumed(&policy.integrations[position]);
     let target = with_base_path(&config.upstreams[it.upstream].base_url.path, target);
     let mut found = Explanation { owner: it.owner.clone(), ..Explanation::default() };
     decide(&policy, &client, method, &target, &mut found);
@@ -60,7 +60,7 @@ fn with_base_path(base: &str, target: &str) -> String {
     }
 }
 
-fn decide(policy: &Policy, client: &Client, method: &Method, target: &str, found: &mut Explanation) {
+fn decide(policy: &Policy, client: &Client<'_>, method: &Method, target: &str, found: &mut Explanation) {
     let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
     let call =
         policy.query(query).map_err(Misread::Ambiguous).and_then(|query| policy.read(client, method, path, query));

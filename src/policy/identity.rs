@@ -23,20 +23,20 @@ pub enum Means {
 }
 
 /// A known integration. Only [`Policy::identify`] makes one.
-pub struct Client {
-    integration: Arc<Integration>,
+pub struct Client<'a> {
+    integration: &'a Arc<Integration>,
     means: Means,
 }
 
-impl Client {
+impl<'a> Client<'a> {
     /// For `explain`, which asks what would be if this integration called.
-    pub(super) fn assumed(integration: Arc<Integration>) -> Self {
+    pub(super) fn assumed(integration: &'a Arc<Integration>) -> Self {
         Self { integration, means: Means::Header }
     }
 
     /// Which integration.
-    pub fn integration(&self) -> &Arc<Integration> {
-        &self.integration
+    pub fn integration(&self) -> &'a Arc<Integration> {
+        self.integration
     }
 
     /// How it proved itself.
@@ -133,7 +133,7 @@ impl Policy {
     }
 
     /// Identifies the caller. Every slot that holds something must hold the same key.
-    pub fn identify(&self, headers: &HeaderMap, query: &Query<'_>, now: Timestamp) -> Result<Client, Unproven> {
+    pub fn identify(&self, headers: &HeaderMap, query: &Query<'_>, now: Timestamp) -> Result<Client<'_>, Unproven> {
         let (key, means) = self.presented(headers, query)?;
         if !scoped_key::has_the_form(key) {
             return Err(Unproven::Malformed);
@@ -142,12 +142,12 @@ impl Policy {
         let found = self.keys.find(&scoped_key::sha256(key));
         let key =
             found.ok_or_else(|| scoped_key::check(key).err().map_or(Unproven::Unknown, |_| Unproven::Malformed))?;
-        let integration = self.integrations[key.integration].clone();
+        let integration = &self.integrations[key.integration];
         if integration.revoked {
-            return Err(Unproven::Revoked(integration));
+            return Err(Unproven::Revoked(integration.clone()));
         }
         if [key.until, integration.expires].iter().flatten().any(|end| now >= *end) {
-            return Err(Unproven::Expired(integration));
+            return Err(Unproven::Expired(integration.clone()));
         }
         Ok(Client { integration, means })
     }

@@ -11,32 +11,32 @@ use crate::profile::Endpoint;
 /// cannot be copied.
 ///
 /// ```compile_fail
-/// fn forge(like: keygate::policy::Permit) -> keygate::policy::Permit {
+/// fn forge<'a>(like: keygate::policy::Permit<'a>) -> keygate::policy::Permit<'a> {
 ///     keygate::policy::Permit { ..like }
 /// }
 /// ```
 ///
 /// ```compile_fail
-/// fn copy(permit: &keygate::policy::Permit) -> keygate::policy::Permit {
+/// fn copy<'a>(permit: &keygate::policy::Permit<'a>) -> keygate::policy::Permit<'a> {
 ///     permit.clone()
 /// }
 /// ```
-pub struct Permit {
-    integration: Arc<Integration>,
-    endpoint: Arc<Endpoint>,
+pub struct Permit<'a> {
+    integration: &'a Arc<Integration>,
+    endpoint: &'a Arc<Endpoint>,
     index: usize,
-    rule: Arc<str>,
+    rule: &'a Arc<str>,
 }
 
-impl Permit {
+impl Permit<'_> {
     /// Who.
     pub fn integration(&self) -> &Arc<Integration> {
-        &self.integration
+        self.integration
     }
 
     /// What.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+        self.endpoint
     }
 
     /// The endpoint's position in the profile.
@@ -46,7 +46,7 @@ impl Permit {
 
     /// By which rule: `allow "orders:read"`.
     pub fn rule(&self) -> &Arc<str> {
-        &self.rule
+        self.rule
     }
 }
 
@@ -94,16 +94,17 @@ impl Denied {
 
 impl Policy {
     /// Decides by the integration's rules: `deny` beats `allow`, what no rule names is denied.
-    pub fn authorise(&self, client: &Client, call: &Call<'_>) -> Result<Permit, Denied> {
-        let integration = client.integration().clone();
-        let endpoint = call.endpoint().clone();
+    pub fn authorise<'a>(&'a self, client: &Client<'a>, call: &Call<'a>) -> Result<Permit<'a>, Denied> {
+        let (integration, endpoint) = (client.integration(), call.endpoint());
+        let denied = |rule: Option<&Arc<str>>| Denied {
+            integration: integration.clone(),
+            endpoint: endpoint.clone(),
+            rule: rule.cloned(),
+        };
         match self.rights.standing(integration.row, call.index()) {
-            Standing::Allowed(rule) => {
-                let rule = rule.clone();
-                Ok(Permit { integration, endpoint, index: call.index(), rule })
-            }
-            Standing::Denied(rule) => Err(Denied { integration, endpoint, rule: Some(rule.clone()) }),
-            Standing::Unlisted => Err(Denied { integration, endpoint, rule: None }),
+            Standing::Allowed(rule) => Ok(Permit { integration, endpoint, index: call.index(), rule }),
+            Standing::Denied(rule) => Err(denied(Some(rule))),
+            Standing::Unlisted => Err(denied(None)),
         }
     }
 }

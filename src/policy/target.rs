@@ -71,19 +71,37 @@ const MAX_SEGMENTS: usize = 32;
 /// More pairs than any client sends; a query is read pair by pair.
 const MAX_PAIRS: usize = 1024;
 
-/// One path segment: what it means, and how it is sent.
+/// One path segment: what it means, and how it is sent. Most stand for themselves, so a segment is no more than that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment<'a> {
+    raw: &'a str,
+    /// When it is not plain.
+    read: Option<Box<Read>>,
+}
+
+/// What a segment with escapes is read as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Read {
+    decoded: String,
+    canonical: String,
+}
+
+impl Segment<'_> {
     /// Percent-decoded; this is what is judged.
-    pub decoded: Cow<'a, str>,
+    pub fn decoded(&self) -> &str {
+        self.read.as_ref().map_or(self.raw, |read| &read.decoded)
+    }
+
     /// Canonical spelling; this is what is sent.
-    pub canonical: Cow<'a, str>,
+    pub fn canonical(&self) -> &str {
+        self.read.as_ref().map_or(self.raw, |read| &read.canonical)
+    }
 }
 
 /// As it is judged.
 impl AsRef<str> for Segment<'_> {
     fn as_ref(&self) -> &str {
-        &self.decoded
+        self.decoded()
     }
 }
 
@@ -94,40 +112,40 @@ pub fn read_path(path: &str) -> Result<Vec<Segment<'_>>, Ambiguous> {
         return Ok(Vec::new());
     }
     let mut segments = Vec::with_capacity(8);
-    let (mut begin, mut plain) = (0, true);
-    // Segments are short: one walk over the bytes costs less than a search for each slash.
-    for (at, byte) in rest.bytes().chain([b'/']).enumerate() {
-        if byte != b'/' {
-            plain &= is_plain(byte);
-            continue;
+    let (bytes, mut begin) = (rest.as_bytes(), 0);
+    loop {
+        // Segments are short: one walk over the bytes costs less than a search for each slash.
+        let (mut at, mut plain) = (begin, true);
+        while at < bytes.len() && bytes[at] != b'/' {
+            plain &= is_plain(bytes[at]);
+            at += 1;
         }
         if segments.len() == MAX_SEGMENTS {
             return Err(Ambiguous::TooManyParts);
         }
         let raw = &rest[begin..at];
-        // Made in its place: there is nothing to decode in most segments.
-        segments.push(if plain && !raw.starts_with('.') && !raw.is_empty() {
-            Segment { decoded: Cow::Borrowed(raw), canonical: Cow::Borrowed(raw) }
-        } else {
-            read_segment(raw)?
-        });
-        (begin, plain) = (at + 1, true);
+        // There is nothing to decode in most segments.
+        let stands_for_itself = plain && at > begin && bytes[begin] != b'.';
+        segments.push(Segment { raw, read: if stands_for_itself { None } else { Some(read_segment(raw)?) } });
+        if at == bytes.len() {
+            return Ok(segments);
+        }
+        begin = at + 1;
     }
-    Ok(segments)
 }
 
-fn read_segment(raw: &str) -> Result<Segment<'_>, Ambiguous> {
+fn read_segment(raw: &str) -> Result<Box<Read>, Ambiguous> {
     if raw.is_empty() {
         return Err(Ambiguous::EmptySegment);
     }
-    let segment = decode_segment(raw)?;
-    if matches!(&*segment.decoded, "." | "..") {
+    let read = decode_segment(raw)?;
+    if matches!(&*read.decoded, "." | "..") {
         return Err(Ambiguous::DotSegment);
     }
-    Ok(segment)
+    Ok(Box::new(read))
 }
 
-fn decode_segment(raw: &str) -> Result<Segment<'_>, Ambiguous> {
+fn decode_segment(raw: &str) -> Result<Read, Ambiguous> {
     let bytes = raw.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut canonical = String::with_capacity(bytes.len());
@@ -148,7 +166,7 @@ fn decode_segment(raw: &str) -> Result<Segment<'_>, Ambiguous> {
         }
     }
     let decoded = text_of(decoded)?;
-    Ok(Segment { decoded: Cow::Owned(decoded), canonical: Cow::Owned(canonical) })
+    Ok(Read { decoded, canonical })
 }
 
 fn judge_escaped(value: u8, rest: &[u8]) -> Result<(), Ambiguous> {

@@ -16,6 +16,7 @@ use crate::config::BaseUrl;
 
 pub use builtin::{BUILTIN_NAMES, builtin, source};
 pub use file::{ProfileProblem, parse};
+pub(crate) use matcher::is_word;
 
 /// What an endpoint does upstream. A write has a durable intent before its first byte leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

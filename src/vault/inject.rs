@@ -107,7 +107,7 @@ pub struct Destination<'a> {
 #[expect(clippy::needless_pass_by_value, reason = "a call and its ticket are used up: one ticket, one request")]
 pub fn inject(
     call: Call<'_>,
-    permit: &Permit,
+    permit: &Permit<'_>,
     ticket: Ticket,
     mut headers: HeaderMap,
     ring: &KeyRing,

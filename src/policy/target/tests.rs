@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn decoded(path: &str) -> Result<Vec<String>, Ambiguous> {
-    Ok(read_path(path)?.into_iter().map(|s| s.decoded.into_owned()).collect())
+    Ok(read_path(path)?.into_iter().map(|s| s.decoded().to_owned()).collect())
 }
 
 fn canonical(path: &str) -> Result<String, Ambiguous> {
-    Ok(read_path(path)?.iter().fold(String::new(), |out, s| out + "/" + &s.canonical))
+    Ok(read_path(path)?.iter().fold(String::new(), |out, s| out + "/" + s.canonical()))
 }
 
 #[test]
@@ -110,7 +110,7 @@ proptest! {
         for segment in decoded(&path).unwrap_or_default() {
             prop_assert!(!segment.contains(['/', '\\', ';']));
             prop_assert!(segment != "." && segment != ".." && !segment.is_empty());
-            let twice = read_path(&format!("/{}", segment.replace(' ', "%20"))).map(|s| s[0].decoded.clone().into_owned());
+            let twice = read_path(&format!("/{}", segment.replace(' ', "%20"))).map(|s| s[0].decoded().to_owned());
             if segment.contains('%') && let Ok(twice) = twice {
                 prop_assert_eq!(twice, segment.clone());
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 use jiff::{Timestamp, ToSpan};
@@ -79,7 +80,7 @@ fn sent(config: &Config, policy: &Policy, limits: &Limits, ring: &KeyRing, metho
     let client = policy.identify(&headers, &query, now).ok()?;
     let call = policy.read(&client, &method.parse().unwrap(), path, query).ok()?;
     let permit = policy.authorise(&client, &call).ok()?;
-    let ticket = limits.take(&permit).ok()?;
+    let ticket = limits.take(&permit, Instant::now()).ok()?;
     let host = HeaderValue::from_str(&config.upstreams[0].base_url.authority()).unwrap();
     let to = Destination { upstream: 0, base_path: "/api", host: &host, slots: policy.slots(), now, repeatable: false };
     let (outbound, _) = inject(call, &permit, ticket, headers, ring, &to).ok()?;
