@@ -36,7 +36,8 @@ pub(super) struct Queue {
     pub(super) idle: bool,
     /// The writer rests, and would go on at once for this many records when nobody can bring more.
     pub(super) resting: Option<usize>,
-    /// How many calls were under way when the last record was taken.
+    /// How many calls were under way, handshakes among them, when the last record was taken; the most there is when it was
+    /// no call's, for then nobody knows.
     under_way: u64,
 }
 

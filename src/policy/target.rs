@@ -72,15 +72,15 @@ const MAX_SEGMENTS: usize = 32;
 const MAX_PAIRS: usize = 1024;
 
 /// One path segment: what it means, and how it is sent. Most stand for themselves, so a segment is no more than that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Segment<'a> {
     raw: &'a str,
-    /// When it is not plain.
+    /// When it had to be looked at more closely: it has escapes, or begins with a dot.
     read: Option<Box<Read>>,
 }
 
-/// What a segment with escapes is read as.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a segment is read as.
+#[derive(Clone, Debug)]
 struct Read {
     decoded: String,
     canonical: String,
