@@ -94,7 +94,7 @@ impl Policy {
 
 /// The path of an upstream's base URL.
 pub(super) struct Base {
-    path: String,
+    pub(super) path: String,
     segments: Box<[Box<str>]>,
 }
 
@@ -106,7 +106,7 @@ impl Base {
     }
 
     /// How many segments it takes, when the path begins with it (ASCII case ignored).
-    fn begins(&self, path: &[Segment<'_>]) -> Option<usize> {
+    pub(super) fn begins(&self, path: &[Segment<'_>]) -> Option<usize> {
         let begin = path.get(..self.segments.len())?;
         let same = begin.iter().zip(&self.segments).all(|(sent, base)| is_word(sent.decoded(), base));
         same.then_some(begin.len())

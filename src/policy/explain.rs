@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use super::call::Base;
+use super::target::read_path;
 use super::{Client, Misread, Policy};
 use crate::config::Config;
 use crate::profile::Effect;
@@ -43,7 +45,9 @@ pub fn explain(config: &Config, integration: &str, method: &Method, target: &str
     let it = &config.integrations[position];
     let policy = Policy::new(config);
     let client = Client::assumed(&policy.integrations[position]);
-    let target = with_base_path(&config.upstreams[it.upstream].base_url.path, target);
+    // A fragment is not part of what is asked for: it never gets as far as the gate's own reading.
+    let target = target.split('#').next().unwrap_or_default();
+    let target = with_base_path(&client.integration().base, target);
     let mut found = Explanation { owner: it.owner.clone(), ..Explanation::default() };
     decide(&policy, &client, method, &target, &mut found);
     let endpoint = found.endpoint.as_deref().and_then(|name| config.upstreams[it.upstream].profile.index_of(name));
@@ -52,11 +56,13 @@ pub fn explain(config: &Config, integration: &str, method: &Method, target: &str
     Some(found)
 }
 
-fn with_base_path(base: &str, target: &str) -> String {
-    let rest = target.get(..base.len()).filter(|start| start.eq_ignore_ascii_case(base)).map(|_| &target[base.len()..]);
-    match rest {
-        Some(rest) if rest.starts_with('/') => target.to_owned(),
-        _ => format!("{base}{target}"),
+fn with_base_path(base: &Base, target: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let has_it = read_path(path).is_ok_and(|segments| base.begins(&segments).is_some());
+    match (has_it, target) {
+        (true, _) => target.to_owned(),
+        (false, "/") => base.path.clone(),
+        (false, _) => format!("{}{target}", base.path),
     }
 }
 

@@ -122,7 +122,8 @@ fn only_http2_settings(headers: &HeaderMap) -> bool {
     headers.get_all(header::UPGRADE).iter().all(|v| v.as_bytes().eq_ignore_ascii_case(b"h2c"))
 }
 
-/// Exactly one host, the same in the target and in `Host` where both are there, without user information.
+/// Exactly one host, the same in the target and in `Host` where both are there, without user information. A scheme in the target
+/// says nothing here: it is never passed on.
 fn one_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Unacceptable> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.next().is_some());

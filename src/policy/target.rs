@@ -1,7 +1,8 @@
 //! One reading of a request target. What two programs could read in two ways is refused, never repaired.
 //!
 //! A path that passes has one meaning: the decoded segments, which are judged, and the canonical spelling, which is
-//! sent. The query is split once; its pairs go upstream as they came, minus the key's slots.
+//! sent. A fragment (`#` and what is behind it) never comes here: the HTTP library ends a target in front of it. The query
+//! is split once; its pairs go upstream as they came, minus the key's slots.
 
 use std::borrow::Cow;
 

@@ -121,8 +121,7 @@ pub async fn respond(mut reply: Reply, mut entry: Box<Entry>) -> http::Response<
             http::Response::from_parts(reply.head, body)
         }
         Content::Whole(body) => {
-            entry.record.bytes_out = body.len() as u64;
-            let sealed = Sealed(http::Response::from_parts(reply.head, ReplyBody::Whole(Some(body))));
+            let sealed = Sealed(whole(reply.head, body, &mut entry));
             match entry.commit(Outcome::Complete).await {
                 Ok(receipt) => {
                     let text = entry.receipt_header(&receipt);
@@ -138,6 +137,16 @@ pub async fn respond(mut reply: Reply, mut entry: Box<Entry>) -> http::Response<
     }
 }
 
+/// A reply that is sent as it is. HEAD asks for the head alone: HTTP/2 has nothing between the two that would drop a body.
+fn whole(mut head: Parts, mut body: Bytes, entry: &mut Entry) -> http::Response<ReplyBody> {
+    if entry.record.method.as_deref() == Some("HEAD") && !body.is_empty() {
+        head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+        body.clear();
+    }
+    entry.record.bytes_out = body.len() as u64;
+    http::Response::from_parts(head, ReplyBody::Whole(Some(body)))
+}
+
 /// The one reply without a receipt: that none can be had. It holds nothing of what the upstream said.
 fn unrecorded(entry: &mut Entry, closed: Closed) -> http::Response<ReplyBody> {
     let refusal = Refusal::from(closed);
@@ -150,5 +159,5 @@ fn unrecorded(entry: &mut Entry, closed: Closed) -> http::Response<ReplyBody> {
     if entry.left_for_upstream() {
         head.headers.insert(OUTCOME_HEADER, HeaderValue::from_static("unknown"));
     }
-    http::Response::from_parts(head, ReplyBody::Whole(Some(body)))
+    whole(head, body, entry)
 }

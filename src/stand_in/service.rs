@@ -15,7 +15,7 @@ use super::target::{MAX_TARGET, Target};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, SERVER, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -79,7 +79,9 @@ impl Api {
         let target = Target::parse(head.uri.path(), head.uri.query());
         let key = key_of(&head.headers, &target);
         let answer = self.answer(&head, target, body, &faults, count);
-        Ok(reply(answer, &faults, &key, link))
+        let reply = reply(answer, &faults, &key, link);
+        // HTTP/2 would send a body behind the head.
+        Ok(if head.method == Method::HEAD { reply.map(|_| Reply::new([])) } else { reply })
     }
 
     fn note(&self, head: &Parts, body: &Body) {

@@ -94,6 +94,31 @@ fn a_shops_day_by_curl_over_http_2() {
 }
 
 #[test]
+fn a_head_is_answered_by_a_head_alone_whoever_answers() {
+    if !have("curl", found("curl")) {
+        return;
+    }
+    let stand_in = StandIn::start(&[]);
+    let proxy = before(&stand_in);
+    for h2 in [false, true] {
+        let curl = || if h2 { Curl::new(&proxy).h2().head() } else { Curl::new(&proxy).head() };
+        let of_the_gate = [
+            (curl().call("/v2/orders"), 401, "key_missing"),
+            (curl().key("webshop").call("/v2/nothing"), 404, "endpoint_unknown"),
+            (curl().key("webshop").call("/v2/orders/"), 400, "target_empty_segment"),
+        ];
+        for (reply, status, code) in of_the_gate {
+            assert_eq!((reply.status, reply.refusal()), (status, code), "{reply}");
+            assert!(reply.header("content-length").parse::<u32>().unwrap() > 0, "what GET would get: {reply}");
+            assert_eq!(proxy.record(&reply).number("bytes_out"), 0, "{reply}");
+        }
+        // The API knows no HEAD.
+        let reply = curl().key("webshop").call("/v2/orders");
+        assert_eq!((reply.status, reply.refusal()), (405, ""), "{reply}");
+    }
+}
+
+#[test]
 fn a_shops_day_on_one_connection() {
     let stand_in = StandIn::start(&[]);
     let proxy = before(&stand_in);

@@ -24,6 +24,11 @@ impl<'a> Curl<'a> {
         self
     }
 
+    /// HEAD in the place of GET.
+    pub fn head(self) -> Self {
+        self.with(&["--head"])
+    }
+
     /// More arguments.
     pub fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|a| (*a).to_owned()));
@@ -44,7 +49,8 @@ impl<'a> Curl<'a> {
         let (ran, asked) = self.go(path, &["-D", head.to_str().unwrap(), "-o", body.to_str().unwrap()]);
         assert_eq!(ran.code, Some(0), "{ran}");
         let head = fs::read_to_string(head).unwrap();
-        let body = fs::read(body).unwrap_or_default();
+        // Of a HEAD curl writes the head there.
+        let body = if asked.starts_with("HEAD ") { Vec::new() } else { fs::read(body).unwrap_or_default() };
         let reply = parse(&asked, &head, body);
         assert!(ran.stdout.starts_with(if asked.contains("--http2") { "2" } else { "1" }), "another version: {ran}");
         reply.check(self.proxy.secrets());
@@ -60,7 +66,8 @@ impl<'a> Curl<'a> {
         command.arg("--cacert").arg(self.proxy.directory().join("ca.pem"));
         command.args(["--resolve", &format!("localhost:{port}:127.0.0.1"), "-w", "%{http_version} %{http_code}"]);
         command.args(&self.args).args(more).arg(url);
-        let method = self.args.iter().position(|a| a == "-X").map_or("GET", |at| &self.args[at + 1]);
+        let plain = if self.args.iter().any(|a| a == "--head") { "HEAD" } else { "GET" };
+        let method = self.args.iter().position(|a| a == "-X").map_or(plain, |at| &self.args[at + 1]);
         (run(command, b""), format!("{method} {path} (curl {})", self.args[0]))
     }
 }
